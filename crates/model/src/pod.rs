@@ -1,0 +1,118 @@
+//! What is asked of a pod sandbox, once checked.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Who a pod is. Two requests with the same four are the same request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodName {
+    /// Its name.
+    pub name: String,
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// The pod object's UID.
+    pub uid: String,
+    /// Which try it is, from 0.
+    pub attempt: u32,
+}
+
+/// What is asked of a pod sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodConfig {
+    /// Who it is.
+    pub name: PodName,
+    /// Host name of its UTS namespace; empty: the node's.
+    pub hostname: String,
+    /// Directory of its containers' logs, absolute; empty: no logs.
+    pub log_directory: String,
+    /// What resolv.conf says; none: the node's.
+    pub dns: Option<Dns>,
+    /// Ports of the node that lead to it.
+    pub ports: Vec<HostPort>,
+    /// For selection.
+    pub labels: BTreeMap<String, String>,
+    /// For information; given back unchanged.
+    pub annotations: BTreeMap<String, String>,
+    /// The runtime class's handler; empty: the default.
+    pub handler: String,
+    /// Cgroup below which its containers live (cgroupfs: a path); empty: the daemon's own.
+    pub cgroup_parent: String,
+    /// Sysctls by dotted name.
+    pub sysctls: BTreeMap<String, String>,
+    /// Which namespaces it has for itself.
+    pub namespaces: PodNamespaces,
+    /// Whether its containers may be privileged.
+    pub privileged: bool,
+    /// The sandbox's own seccomp profile; applies to the init process of a shared PID namespace.
+    pub seccomp: Seccomp,
+}
+
+/// Which namespaces a pod has for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PodNamespaces {
+    /// Whether it lives in the node's network.
+    pub host_network: bool,
+    /// Whether it lives in the node's IPC namespace.
+    pub host_ipc: bool,
+    /// Whose PID namespace its containers use where they do not say otherwise.
+    pub pid: PidMode,
+}
+
+/// Whose PID namespace a container uses.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Copy)]
+pub enum PidMode {
+    /// One for all containers of the pod (CRI's default).
+    #[default]
+    Pod,
+    /// One of its own.
+    Container,
+    /// The node's.
+    Node,
+}
+
+/// What resolv.conf says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dns {
+    /// Name servers' addresses.
+    pub servers: Vec<String>,
+    /// Search domains.
+    pub searches: Vec<String>,
+    /// Options, `ndots:5`.
+    pub options: Vec<String>,
+}
+
+/// Transport protocol of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// A port of the node that leads to a port of the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Port in the pod.
+    pub container_port: u16,
+    /// Port of the node.
+    pub host_port: u16,
+    /// The node's address that it is bound to; none: all of them.
+    pub host_ip: Option<IpAddr>,
+}
+
+/// A seccomp profile, as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Seccomp {
+    /// No filter. What an unset field means, too.
+    #[default]
+    Unconfined,
+    /// The runtime's own profile.
+    RuntimeDefault,
+    /// A profile in a file of the node.
+    Localhost(String),
+}

@@ -1,0 +1,1 @@
+//! Image names and digests, to the grammar of the distribution project.
