@@ -47,6 +47,8 @@ pub struct Cgroup {
     pub directory: CString,
     /// Values to write once it is there, in this order.
     pub writes: Vec<CgroupWrite>,
+    /// Whether it stays when the container has gone: a parent, which others share.
+    pub keep: bool,
 }}
 
 wire! {
