@@ -1,3 +1,47 @@
-//! Empty room.
+//! `orlop-shim`: one a container. It bears the container, watches it, writes its log, and is gone with it.
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | [`run`] | a container from its plan to its exit record |
+//! | [`hold`] | the first process of a PID namespace that a pod's containers share |
+//! | [`birth`] | clone3(2) and execve(2): a red door |
+//! | [`child`] | between clone and exec: the loop over the plan |
+//! | [`watch`] | after birth: the epoll loop, connections, log, processes |
+//! | [`record`] | what is on disk before anyone is told |
+//!
+//! ```text
+//! orlop-shim run DIRECTORY     descriptors: 3 control socket, 4 the locked life file, 5... the plan's slots
+//! orlop-shim init DIRECTORY N  N descriptors: 3 control socket, 4 the locked life file, 5... namespaces to join
+//! ```
+//!
+//! *Invariant:* one thread; no async runtime, no JSON; nothing of the server's is needed once it runs. It decides nothing: the plan
+//! says what is to be done.
 
-fn main() {}
+mod birth;
+mod cgroups;
+mod child;
+mod hold;
+mod record;
+mod run;
+mod watch;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        [_, "run", directory] => run::run(directory),
+        [_, "init", directory, handed] => hold::run(directory, handed),
+        [_, "--version"] => {
+            println!("orlop-shim {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!(
+                "usage: orlop-shim run DIRECTORY | init DIRECTORY N | --version\nIt is started by orlopd, with descriptors that only orlopd has."
+            );
+            ExitCode::from(2)
+        }
+    }
+}

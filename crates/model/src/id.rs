@@ -80,7 +80,8 @@ mod tests {
     fn only_64_lower_case_digits_are_an_id() {
         let good = "0123456789abcdef".repeat(4);
         assert!(good.parse::<PodId>().is_ok());
-        for bad in ["", "..", &good[1..], &good.to_uppercase(), &format!("{good}0"), &good.replace('0', "/")] {
+        for bad in ["", "..", &good[1..], &good.to_uppercase(), &format!("{good}0"), &good.replace('0', "/")]
+        {
             assert_eq!(bad.parse::<PodId>(), Err(NotAnId));
         }
     }

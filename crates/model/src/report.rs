@@ -48,7 +48,12 @@ pub struct Report {
 impl Report {
     /// A failure of `kind` while doing `stage` to `object`.
     #[must_use]
-    pub fn new(kind: Kind, stage: impl Into<String>, object: impl Into<String>, cause: impl fmt::Display) -> Self {
+    pub fn new(
+        kind: Kind,
+        stage: impl Into<String>,
+        object: impl Into<String>,
+        cause: impl fmt::Display,
+    ) -> Self {
         Report { kind, stage: stage.into(), object: object.into(), cause: cause.to_string(), advice: None }
     }
 

@@ -30,7 +30,12 @@ pub struct Change {
 ///
 /// # Errors
 /// As the kernel says; `EINVAL` where `path` is no mount point.
-pub fn set_attributes(directory: BorrowedFd<'_>, path: &CStr, recursive: bool, change: Change) -> Result<(), Errno> {
+pub fn set_attributes(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    recursive: bool,
+    change: Change,
+) -> Result<(), Errno> {
     let attributes = libc::mount_attr {
         attr_set: change.set,
         attr_clr: change.clear,

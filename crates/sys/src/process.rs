@@ -157,3 +157,15 @@ pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
         unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     crate::result(returned).map(drop)
 }
+
+/// setrlimit(2), with `resource` by its number.
+///
+/// # Errors
+/// `EPERM` above the hard limit without `CAP_SYS_RESOURCE`; otherwise as the kernel says.
+pub fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    let resource = libc::c_int::try_from(resource).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the kernel reads one `rlimit` behind the pointer, which outlives the call.
+    let returned = unsafe { libc::setrlimit(resource, &raw const limit) };
+    crate::result(returned.into()).map(drop)
+}

@@ -69,3 +69,14 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, nothing, 0) };
     crate::result(returned).map(drop)
 }
+
+/// sigwaitinfo(2): waits until `signal`, which must be blocked, is pending, and takes it.
+pub fn wait_for(signal: i32) {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset(3) writes the whole set behind the pointer.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: the set is initialised by the call above; an invalid number changes nothing.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    // SAFETY: the set is initialised and outlives the call; no details are asked for.
+    unsafe { libc::sigwaitinfo(set.as_ptr(), std::ptr::null_mut()) };
+}

@@ -141,7 +141,9 @@ pub fn frame(sequence: u32, message: &impl crate::code::Wire) -> Vec<u8> {
 ///
 /// # Errors
 /// [`crate::code::Malformed`] if no more bytes could make a frame of it.
-pub fn unframe<M: crate::code::Wire>(bytes: &[u8]) -> Result<Option<(usize, u32, M)>, crate::code::Malformed> {
+pub fn unframe<M: crate::code::Wire>(
+    bytes: &[u8],
+) -> Result<Option<(usize, u32, M)>, crate::code::Malformed> {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length);
     if !(4..=LONGEST).contains(&length) {

@@ -28,7 +28,9 @@ impl std::fmt::Display for Disorder {
                 write!(f, "operation {early} may not come before operation {late}")
             }
             Disorder::NoEnd => f.write_str("the plan does not end in its only exec"),
-            Disorder::Path(at) => write!(f, "operation {at}: a path under the root is relative and has no .."),
+            Disorder::Path(at) => {
+                write!(f, "operation {at}: a path under the root is relative and has no ..")
+            }
         }
     }
 }
@@ -110,7 +112,9 @@ pub fn check(operations: &[Operation]) -> Result<(), Disorder> {
             highest = (here, at);
         }
         if let Some(path) = target(operation).map(std::ffi::CStr::to_bytes)
-            && (path.is_empty() || path[0] == b'/' || path.split(|&byte| byte == b'/').any(|part| part == b".."))
+            && (path.is_empty()
+                || path[0] == b'/'
+                || path.split(|&byte| byte == b'/').any(|part| part == b".."))
         {
             return Err(Disorder::Path(at));
         }

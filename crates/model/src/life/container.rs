@@ -101,7 +101,12 @@ impl State {
     ///
     /// # Errors
     /// [`Refused`] if the event cannot be in this state; the state stays as it was.
-    pub fn on(&self, event: &Event, now: Instant, clock: Timestamp) -> Result<(State, Option<Deed>), Refused> {
+    pub fn on(
+        &self,
+        event: &Event,
+        now: Instant,
+        clock: Timestamp,
+    ) -> Result<(State, Option<Deed>), Refused> {
         use State::{Created, Exited, Gone, Removing, Running, Starting, Stopping};
         Ok(match (self, event) {
             (Created, Event::Start) => (Starting, Some(Deed::Launch)),
@@ -113,15 +118,21 @@ impl State {
 
             // What never ran has nothing to stop.
             (Created, Event::Stop { .. }) => (Exited(Exit::unborn(clock)), None),
-            (Running, Event::Stop { grace }) if grace.is_zero() => (Stopping { kill_at: now }, Some(Deed::Kill)),
+            (Running, Event::Stop { grace }) if grace.is_zero() => {
+                (Stopping { kill_at: now }, Some(Deed::Kill))
+            }
             (Running, Event::Stop { grace }) => (Stopping { kill_at: now + *grace }, Some(Deed::Ask)),
             // A second Stop may shorten the grace of the first, never lengthen it.
             (Stopping { kill_at }, Event::Stop { grace }) => {
                 (Stopping { kill_at: (*kill_at).min(now + *grace) }, grace.is_zero().then_some(Deed::Kill))
             }
-            (Stopping { kill_at }, Event::PatienceEnded) if *kill_at <= now => (self.clone(), Some(Deed::Kill)),
+            (Stopping { kill_at }, Event::PatienceEnded) if *kill_at <= now => {
+                (self.clone(), Some(Deed::Kill))
+            }
 
-            (Created | Starting | Running | Stopping { .. }, Event::Ended(exit)) => (Exited(exit.clone()), None),
+            (Created | Starting | Running | Stopping { .. }, Event::Ended(exit)) => {
+                (Exited(exit.clone()), None)
+            }
 
             (Created, Event::Remove) => (Removing(Exit::unborn(clock)), Some(Deed::TearDown)),
             (Exited(exit), Event::Remove) => (Removing(exit.clone()), Some(Deed::TearDown)),
@@ -135,7 +146,9 @@ impl State {
             // Repetitions and late news: a fact that is already in the state.
             (Exited(_) | Removing(_) | Gone, Event::Stop { .. } | Event::Ended(_))
             | (Removing(_) | Gone, Event::Remove)
-            | (_, Event::Started | Event::PatienceEnded | Event::TornDown | Event::Stuck) => (self.clone(), None),
+            | (_, Event::Started | Event::PatienceEnded | Event::TornDown | Event::Stuck) => {
+                (self.clone(), None)
+            }
         })
     }
 
@@ -192,7 +205,10 @@ mod tests {
         for state in states(now) {
             for event in events() {
                 if let Ok((next, _)) = state.on(&event, now, Timestamp(3)) {
-                    assert!(!state.has_ended() || next.has_ended(), "{state:?} came back to life by {event:?}");
+                    assert!(
+                        !state.has_ended() || next.has_ended(),
+                        "{state:?} came back to life by {event:?}"
+                    );
                 }
             }
         }

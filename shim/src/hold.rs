@@ -1,0 +1,98 @@
+//! The first process of a PID namespace that a pod's containers share: it reaps what they orphan, and ends them all by ending.
+//!
+//! *Invariant:* it has nothing that a container in its namespace could take: an empty read-only root, the pod's namespaces, no
+//! capability, not dumpable.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use orlop_wire::record::Failure;
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, WaitId, WaitIdOptions, set_dumpable_behavior, waitid};
+
+use crate::birth::{self, Born};
+use crate::record::failure;
+
+/// Makes the namespace and its first process, says that process's number (4 bytes) over the control socket, and leaves it alone.
+pub(crate) fn run(directory: &str, handed: &str) -> ExitCode {
+    match begin(directory, handed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("orlop-shim init: {} {}: errno {}", failure.stage, failure.object, failure.errno);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(directory: &str, handed: &str) -> Result<(), Failure> {
+    let flag = |bit: libc::c_int| u64::from(bit.cast_unsigned());
+    orlop_sys::signal::block_all().map_err(|errno| failure("block signals", "", errno))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| failure("prctl", "dumpable", errno))?;
+    let place =
+        std::ffi::CString::new(directory).map_err(|_| failure("directory", directory, Errno::INVAL))?;
+    let count = handed.parse().map_err(|_| failure("count of descriptors", handed, Errno::INVAL))?;
+    let mut handed = orlop_sys::process::take_handed(count)
+        .map_err(|errno| failure("take descriptors", count.to_string(), errno))?;
+    let namespaces = handed.split_off(2.min(handed.len()));
+    let (mut said, hears) = std::io::pipe().map_err(|error| failure("pipe", error.to_string(), Errno::IO))?;
+    match birth::clone(flag(libc::CLONE_NEWPID) | flag(libc::CLONE_NEWNS), None) {
+        Err(errno) => Err(failure("clone", directory, errno)),
+        Ok(Born::Child) => {
+            drop(said);
+            let settled = settle(&namespaces, &place);
+            drop(namespaces);
+            // The life lock (4) stays: it is held as long as this process lives. The control socket is the parent's.
+            handed.truncate(2);
+            let control = handed.swap_remove(0);
+            drop(control);
+            match settled {
+                Ok(()) => {
+                    drop(hears);
+                    reap()
+                }
+                Err(errno) => {
+                    let _ = rustix::io::write(&hears, &errno.raw_os_error().to_ne_bytes());
+                    birth::leave(127)
+                }
+            }
+        }
+        Ok(Born::Parent(pid, _pidfd)) => {
+            drop(hears);
+            let mut errno = [0; 4];
+            let length = std::io::Read::read(&mut said, &mut errno).unwrap_or(0);
+            if length != 0 {
+                let errno = Errno::from_raw_os_error(i32::from_ne_bytes(errno));
+                return Err(failure("settle", directory, errno));
+            }
+            let control = handed.first().ok_or_else(|| failure("control", "", Errno::BADF))?;
+            rustix::io::write(control, &pid.to_ne_bytes())
+                .map(drop)
+                .map_err(|errno| failure("control", "", errno))
+        }
+    }
+}
+
+/// Into the pod's namespaces, an empty root, and out of every privilege.
+fn settle(namespaces: &[OwnedFd], place: &std::ffi::CStr) -> Result<(), Errno> {
+    for namespace in namespaces {
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), None)?;
+    }
+    crate::child::root::propagate(rustix::fs::CWD, c"/", libc::MS_PRIVATE | libc::MS_REC)?;
+    let root = crate::child::root::empty(place)?;
+    crate::child::root::enter(root.as_fd())?;
+    let none = rustix::thread::CapabilitySet::empty();
+    let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::thread::set_capabilities(None, sets)
+}
+
+/// Waits for whatever ends, for ever. All signals are blocked, and none but SIGKILL from outside its namespace reaches it.
+fn reap() -> ! {
+    loop {
+        if let Err(Errno::CHILD) = waitid(WaitId::All, WaitIdOptions::EXITED) {
+            // No child now: until one is orphaned to this process, SIGCHLD tells.
+            orlop_sys::signal::wait_for(libc::SIGCHLD);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The container's end: everything of it killed, its streams drained, its record on disk, everyone told, its cgroups removed.
+//!
+//! ```text
+//!  first process gone ─▶ kill the rest ─▶ drain streams ─▶ remove cgroups ─▶ record ─▶ tell ─▶ last children reaped ─▶ over
+//!                                          (at most 2 s)                                        (at most 2 s)
+//! ```
+//!
+//! *Invariant:* nobody is told of an end that is not on disk, and nobody reads a log that is not whole.
+
+use std::time::{Duration, Instant};
+
+use orlop_wire::message::News;
+use orlop_wire::plan::Oom;
+use orlop_wire::record::{Exited, Failure};
+
+use super::Shim;
+
+/// A stream, a cgroup or an exec that does not end by itself is left after this long: something outside the container holds it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the loop sleeps at most while something is about to end.
+const PULSE: Duration = Duration::from_millis(5);
+
+/// How far the end has come.
+pub(crate) struct Ending {
+    since: Instant,
+    failure: Option<Failure>,
+    /// Exit code, signal, and when; once the first process is waited for.
+    status: Option<(i32, i32, i64)>,
+    /// As recorded, once it is.
+    pub(super) told: Option<Exited>,
+    cleaned: bool,
+}
+
+impl Ending {
+    fn new() -> Self {
+        Ending { since: Instant::now(), failure: None, status: None, told: None, cleaned: false }
+    }
+
+    /// How long the loop may sleep.
+    pub(super) fn patience(&self) -> Duration {
+        if self.status.is_some() { PULSE } else { PATIENCE }
+    }
+
+    fn is_late(&self) -> bool {
+        self.since.elapsed() > PATIENCE
+    }
+}
+
+impl Shim {
+    /// An operation failed: the child says so and ends by itself.
+    pub(super) fn never_ran(&mut self, failure: Failure) {
+        self.ending.get_or_insert_with(Ending::new).failure = Some(failure);
+    }
+
+    /// The first process is gone.
+    pub(super) fn first_ended(&mut self, code: i32, signal: i32) {
+        let ending = self.ending.get_or_insert_with(Ending::new);
+        ending.status = Some((code, signal, crate::record::now()));
+        ending.since = Instant::now();
+        self.kill_rest();
+    }
+
+    /// Ends what the first process left: in a PID namespace of its own the kernel has done it already.
+    fn kill_rest(&self) {
+        if let Some(unified) = &self.plan.unified {
+            let _ = crate::cgroups::kill(unified);
+        }
+        for exec in self.processes.execs.values() {
+            let _ = orlop_sys::signal::send(std::os::fd::AsFd::as_fd(&exec.pidfd), libc::SIGKILL);
+        }
+    }
+
+    /// One step further, if the end has begun; and what waits for peers goes out.
+    pub(super) fn settle(&mut self) {
+        if let Some(ending) = &self.ending
+            && ending.told.is_none()
+            && let Some(status) = ending.status
+            && (!self.poll.has_streams() || ending.is_late())
+        {
+            self.conclude(status);
+        }
+        if self.ending.as_ref().is_some_and(|ending| ending.told.is_some() && !ending.cleaned) {
+            let cleaned = self.clean() && self.processes.execs.is_empty();
+            if let Some(ending) = &mut self.ending {
+                ending.cleaned = cleaned || ending.is_late();
+            }
+        }
+        self.flush();
+    }
+
+    fn conclude(&mut self, (code, signal, at): (i32, i32, i64)) {
+        self.log.close(&mut self.poll);
+        let Some(ending) = &self.ending else { return };
+        let exited = Exited {
+            version: orlop_wire::VERSION,
+            code: if ending.failure.is_some() { 128 } else { code },
+            signal: if ending.failure.is_some() { 0 } else { signal },
+            // Its own death decides: an old kill of a child of it, or a kill that was asked for, is no cause. A shell that ends
+            // because its last command was killed says so by 137.
+            oom_killed: code == 137
+                && !self.first().killed
+                && ending.failure.is_none()
+                && oom_kills(&self.plan.oom) > 0,
+            at,
+            failure: ending.failure.clone(),
+        };
+        self.clean();
+        // If no disk takes it, it is told all the same; the server then keeps it.
+        let _ = crate::record::exited(&exited);
+        self.tell_all(&News::Exited { exited: exited.clone() });
+        if let Some(ending) = &mut self.ending {
+            ending.told = Some(exited);
+            ending.since = Instant::now();
+        }
+    }
+
+    /// Removes cgroups; whether all are gone.
+    fn clean(&mut self) -> bool {
+        self.processes.leftovers.retain(|cgroup| !crate::cgroups::remove(std::slice::from_ref(cgroup)));
+        crate::cgroups::remove(&self.plan.cgroups)
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_over(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| {
+            ending.cleaned
+                && (ending.is_late() || !self.connections.iter().flatten().any(super::Connection::waits))
+        })
+    }
+}
+
+/// How many processes the kernel has killed for want of memory.
+fn oom_kills(oom: &Oom) -> u64 {
+    let (directory, file) = match oom {
+        Oom::Nowhere => return 0,
+        Oom::V1 { directory } => (directory, "memory.oom_control"),
+        Oom::V2 { directory } => (directory, "memory.events"),
+    };
+    let path = std::path::Path::new(std::ffi::OsStr::new(&*directory.to_string_lossy())).join(file);
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
+}

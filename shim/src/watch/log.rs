@@ -1,0 +1,153 @@
+//! From the container's streams to its log file.
+//!
+//! *Invariant:* memory is bounded whatever comes: what cannot be written is dropped and counted, and the container never waits for
+//! a disk that is full. The file holds whole lines only. Buffers are taken for the moment of their use, so a quiet container's shim
+//! holds none.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use orlop_crilog::Stream;
+use orlop_crilog::writer::Formatter;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::poll::{Poll, Source};
+
+/// Read at once.
+const CHUNK: usize = 128 << 10;
+/// Written at once: a chunk of 80-byte lines, with their heads.
+const OUT: usize = 256 << 10;
+/// Chunks of one stream before the others get their turn.
+const TURN: usize = 16;
+
+/// The streams and the file.
+pub(crate) struct Log {
+    path: Option<CString>,
+    file: Option<OwnedFd>,
+    streams: [Option<(OwnedFd, Formatter)>; 2],
+    /// Bytes of log that no disk took.
+    dropped: u64,
+}
+
+impl Log {
+    /// Opens the file; no path: output is read and dropped.
+    ///
+    /// # Errors
+    /// As open(2) says.
+    pub(crate) fn open(path: Option<CString>) -> Result<Self, Errno> {
+        let file = path.as_ref().map(open).transpose()?;
+        Ok(Log { path, file, streams: [None, None], dropped: 0 })
+    }
+
+    /// Adds a stream: 0 stdout or terminal, 1 stderr.
+    pub(crate) fn add(&mut self, number: u32, descriptor: OwnedFd, poll: &mut Poll) -> Result<(), Errno> {
+        rustix::io::ioctl_fionbio(&descriptor, true)?;
+        poll.add(descriptor.as_fd(), Source::Stream(number))?;
+        let stream = if number == 0 { Stream::Stdout } else { Stream::Stderr };
+        if let Some(place) = self.streams.get_mut(number as usize) {
+            *place = Some((descriptor, Formatter::new(stream)));
+        }
+        Ok(())
+    }
+
+    /// Reads what a stream has and writes it. Whether the stream has ended by it.
+    pub(crate) fn pump(&mut self, number: u32, _poll: &mut Poll) -> bool {
+        let Some(place) = self.streams.get_mut(number as usize) else { return false };
+        let Some((descriptor, formatter)) = place else { return false };
+        let mut chunk = vec![0; CHUNK];
+        let mut out = Vec::with_capacity(OUT);
+        let mut ended = false;
+        for _ in 0..TURN {
+            match rustix::io::read(&*descriptor, &mut chunk) {
+                // A terminal says EIO when its other end is closed.
+                Ok(0) | Err(Errno::IO) => {
+                    ended = true;
+                    break;
+                }
+                Ok(count) => {
+                    let now = crate::record::now();
+                    let mut left = &chunk[..count];
+                    while !left.is_empty() {
+                        let taken = formatter.feed(now, left, &mut out);
+                        left = &left[taken..];
+                        if !left.is_empty() {
+                            self.dropped += write(self.file.as_ref(), &mut out);
+                        }
+                    }
+                    // What a short read brought is all there is for now.
+                    if count < CHUNK / 2 {
+                        break;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        if ended {
+            formatter.finish(crate::record::now(), &mut out);
+            *place = None;
+        }
+        self.dropped += write(self.file.as_ref(), &mut out);
+        ended
+    }
+
+    /// Writes what is held and lets go of streams that never end: something outside the container keeps them open.
+    pub(crate) fn close(&mut self, poll: &mut Poll) {
+        for number in 0..2 {
+            while self.streams[number as usize].is_some() && self.pump(number, poll) {}
+            if let Some((_, mut formatter)) = self.streams[number as usize].take() {
+                let mut out = Vec::new();
+                formatter.finish(crate::record::now(), &mut out);
+                self.dropped += write(self.file.as_ref(), &mut out);
+            }
+            poll.forget_stream(number);
+        }
+    }
+
+    /// Opens the path anew; the old file gets nothing more.
+    ///
+    /// # Errors
+    /// As open(2) says; the old file is then kept.
+    pub(crate) fn reopen(&mut self) -> Result<(), Errno> {
+        if let Some(path) = &self.path {
+            self.file = Some(open(path)?);
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &CString) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::from_raw_mode(0o640))
+}
+
+/// Writes whole lines; if the disk refuses, takes back what it took of the last of them. How many bytes were lost.
+fn write(file: Option<&OwnedFd>, out: &mut Vec<u8>) -> u64 {
+    let Some(file) = file else {
+        out.clear();
+        return 0;
+    };
+    let mut written = 0;
+    while written < out.len() {
+        match rustix::io::write(file, &out[written..]) {
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    let lost = out.len() - written;
+    if lost != 0 {
+        let whole = out[..written].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let torn = (written - whole) as u64;
+        if torn != 0
+            && let Ok(stat) = rustix::fs::fstat(file)
+            && let Ok(size) = u64::try_from(stat.st_size)
+        {
+            // Only this shim appends to it, so its end is what was just written.
+            let _ = rustix::fs::ftruncate(file, size.saturating_sub(torn));
+        }
+    }
+    out.clear();
+    lost as u64
+}
