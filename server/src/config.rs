@@ -1,0 +1,281 @@
+//! What the daemon was told: a file, its drop-ins, and the command line.
+//!
+//! ```text
+//!   /etc/orlop/config.toml ──▶ /etc/orlop/config.d/*.toml, by name ──▶ command line
+//!            a later one wins, key by key
+//! ```
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | `keys` | every key that a file may have, and what it sets |
+//! | `value` | what a value may be |
+//! | `file` | files found, read, and taken apart with their lines |
+//! | `flags` | the command line |
+//!
+//! *Invariant:* nothing is ignored. A key that is not known or a value that cannot be is a [`Fault`] with file, line, key and what
+//! is allowed; a daemon that starts has understood all that it was told.
+
+mod file;
+mod flags;
+mod keys;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub(crate) use file::read;
+pub(crate) use flags::Flags;
+
+/// Everything that can be set in a file. One field is one section, one field of that is one key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Config {
+    pub(crate) registry: Registry,
+    pub(crate) network: Network,
+    pub(crate) streaming: Streaming,
+    pub(crate) metrics: Metrics,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) storage: Storage,
+    pub(crate) log: Log,
+    pub(crate) seccomp: Seccomp,
+    pub(crate) shim: Shim,
+    pub(crate) cli: Cli,
+}
+
+/// `[registry]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Registry {
+    /// Directory of `HOST/hosts.toml` files: mirrors, certificates, plain http.
+    pub(crate) certs_dir: PathBuf,
+}
+
+/// `[network]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Network {
+    /// Who makes pods' networks.
+    pub(crate) mode: NetworkMode,
+    /// Name of the built-in network's bridge.
+    pub(crate) bridge: String,
+    /// Addresses of the built-in network.
+    pub(crate) subnet: Subnet<Ipv4Addr>,
+    /// Its IPv6 addresses; none: it has no IPv6.
+    pub(crate) subnet6: Option<Subnet<Ipv6Addr>>,
+    /// Where CNI configurations are.
+    pub(crate) cni_conf_dir: PathBuf,
+    /// Where CNI plugins are, the first that has one wins.
+    pub(crate) cni_bin_dirs: Vec<PathBuf>,
+}
+
+/// Who makes pods' networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NetworkMode {
+    /// The daemon, on a bridge of its own: a node without Kubernetes, `make run`, the command line's containers.
+    Bridge,
+    /// CNI plugins as `cni_conf_dir` says: a Kubernetes node. Without a configuration there the network is not ready.
+    Cni,
+}
+
+/// A network's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subnet<A> {
+    /// The network's own address: no bit beyond the prefix is set.
+    pub(crate) address: A,
+    /// Bits that all its addresses share.
+    pub(crate) prefix: u8,
+}
+
+/// `[streaming]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Streaming {
+    /// Where exec, attach and port-forward are served; port 0: any.
+    pub(crate) address: SocketAddr,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Metrics {
+    /// Where metrics are served.
+    pub(crate) address: Option<Listen>,
+}
+
+/// An address that is listened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// A socket of the filesystem.
+    Unix(PathBuf),
+    /// Address and port.
+    Tcp(SocketAddr),
+}
+
+/// `[cgroup]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cgroup {
+    /// Below which what is not a pod's lives, and pods that name no cgroup: a path from the root of every hierarchy, without a
+    /// leading slash.
+    pub(crate) parent: String,
+    /// Who makes cgroups.
+    pub(crate) driver: CgroupDriver,
+}
+
+/// Who makes cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CgroupDriver {
+    /// The daemon, as directories.
+    Cgroupfs,
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Storage {
+    /// How a container's root is put together.
+    pub(crate) driver: StorageDriver,
+}
+
+/// How a container's root is put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StorageDriver {
+    /// overlayfs.
+    Overlay,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// The least important line that is written.
+    pub(crate) level: Level,
+}
+
+/// How important a line of the daemon's log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Level {
+    /// Something failed.
+    Error,
+    /// Something is not as it should be.
+    Warn,
+    /// What was done.
+    Info,
+    /// How it was done.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl Level {
+    /// Its name, as it is written in a file and on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+/// `[seccomp]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Seccomp {
+    /// A profile in JSON that stands for the built-in one as `RuntimeDefault`.
+    pub(crate) default_profile: Option<PathBuf>,
+}
+
+/// `[shim]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Shim {
+    /// The shim's program; none: `orlop-shim` beside the daemon's own.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// `[cli]`: containers of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cli {
+    /// Below which their cgroups are, written as [`Cgroup::parent`].
+    pub(crate) cgroup_parent: String,
+    /// Who their root is on the node: `USER` or `USER:GROUP` of /etc/subuid and /etc/subgid; none: root itself.
+    pub(crate) userns_remap: Option<String>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry { certs_dir: "/etc/orlop/certs.d".into() }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Network {
+            mode: NetworkMode::Bridge,
+            bridge: "orlop0".into(),
+            subnet: Subnet { address: Ipv4Addr::new(10, 88, 0, 0), prefix: 16 },
+            subnet6: None,
+            cni_conf_dir: "/etc/cni/net.d".into(),
+            cni_bin_dirs: vec!["/opt/cni/bin".into()],
+        }
+    }
+}
+
+impl Default for Streaming {
+    fn default() -> Self {
+        Streaming { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
+    }
+}
+
+impl Default for Cgroup {
+    fn default() -> Self {
+        Cgroup { parent: "orlop".into(), driver: CgroupDriver::Cgroupfs }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage { driver: StorageDriver::Overlay }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { level: Level::Info }
+    }
+}
+
+impl Default for Cli {
+    fn default() -> Self {
+        Cli { cgroup_parent: "orlop".into(), userns_remap: None }
+    }
+}
+
+/// Why a configuration is not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Which file.
+    pub(crate) file: PathBuf,
+    /// Which line of it, from 1; none where it is about the file as a whole.
+    pub(crate) line: Option<usize>,
+    /// Which key, `section.name`; empty where there is none.
+    pub(crate) key: String,
+    /// What is wrong.
+    pub(crate) cause: String,
+    /// What would be right; empty where that goes without saying.
+    pub(crate) allowed: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.cause)?;
+        if !self.allowed.is_empty() {
+            write!(f, "; allowed: {}", self.allowed)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}

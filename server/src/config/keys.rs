@@ -1,0 +1,65 @@
+//! Every key that a file may have, and what it sets.
+//!
+//! *Invariant:* a key stands here once. What is not here is not known.
+
+use toml::de::DeValue;
+
+use super::Config;
+use super::value::{self, Wrong};
+
+/// A key.
+pub(super) struct Key {
+    /// `section.name`.
+    pub(super) name: &'static str,
+    /// What its value may be, for people.
+    pub(super) allowed: &'static str,
+    /// Takes a value into the configuration, or says what is wrong with it.
+    pub(super) set: fn(&mut Config, &DeValue<'_>) -> Result<(), Wrong>,
+}
+
+macro_rules! keys {
+    ($($section:ident . $name:ident = $parse:ident, $allowed:literal;)*) => {
+        /// All of them.
+        pub(super) const KEYS: &[Key] = &[$(Key {
+            name: concat!(stringify!($section), ".", stringify!($name)),
+            allowed: $allowed,
+            set: |config, value| {
+                config.$section.$name = value::$parse(value)?;
+                Ok(())
+            },
+        }),*];
+    };
+}
+
+keys! {
+    registry.certs_dir = path, "an absolute path without ..";
+    network.mode = network_mode, "\"bridge\", \"cni\"";
+    network.bridge = interface, "1 to 15 bytes without space, / or :";
+    network.subnet = subnet, "an IPv4 network, \"10.88.0.0/16\", with a prefix of 8 to 29 bits";
+    network.subnet6 = subnet6, "an IPv6 network, \"fd00:88::/64\", with a prefix of 16 to 120 bits, or \"\"";
+    network.cni_conf_dir = path, "an absolute path without ..";
+    network.cni_bin_dirs = paths, "a list of absolute paths without .., one at least";
+    streaming.address = socket, "ADDRESS:PORT, \"127.0.0.1:0\"; [ADDRESS]:PORT for IPv6";
+    metrics.address = listen, "ADDRESS:PORT, [ADDRESS]:PORT, unix:PATH, or \"\"";
+    cgroup.parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";
+    cgroup.driver = cgroup_driver, "\"cgroupfs\"";
+    storage.driver = storage_driver, "\"overlay\"";
+    log.level = level, "\"error\", \"warn\", \"info\", \"debug\", \"trace\"";
+    seccomp.default_profile = optional_path, "an absolute path without .., or \"\" for the built-in profile";
+    shim.path = optional_path, "an absolute path without .., or \"\" for orlop-shim beside the daemon";
+    cli.cgroup_parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";
+    cli.userns_remap = remap, "USER or USER:GROUP as in /etc/subuid, or \"\"";
+}
+
+/// The names of a section's keys; none, if there is no such section.
+pub(super) fn of_section(section: &str) -> Vec<&'static str> {
+    let split = |key: &Key| key.name.split_once('.').expect("invariant: a key's name has a dot");
+    KEYS.iter().map(split).filter(|(of, _)| *of == section).map(|(_, name)| name).collect()
+}
+
+/// The names of all sections, each once.
+pub(super) fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = KEYS.iter().filter_map(|key| key.name.split('.').next()).collect();
+    sections.dedup();
+    sections
+}
