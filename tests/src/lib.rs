@@ -1,1 +1,20 @@
-//! Empty room.
+//! What tests stand on: images made in memory, a real registry, a place of one's own.
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | [`place`] | a directory that goes with its test |
+//! | [`layer`], [`image`] | layers and images, entry by entry, in every form that a registry may hold |
+//! | [`busybox`] | an image of this machine's own busybox |
+//! | [`http`], [`registry`] | Debian's docker-registry on a free port, and how an image gets into it |
+//! | [`hash`] | digests, base64 |
+//!
+//! *Invariant:* nothing of the programs is linked here: tests drive them as processes. Ports are free ones, names are unique, and
+//! what a fixture starts ends with it.
+
+pub mod busybox;
+pub mod hash;
+pub mod http;
+pub mod image;
+pub mod layer;
+pub mod place;
+pub mod registry;
