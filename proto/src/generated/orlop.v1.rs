@@ -855,6 +855,9 @@ pub struct ContainerRecord {
     /// Where the time of its making went, before the shim.
     #[prost(message, repeated, tag = "18")]
     pub stages: ::prost::alloc::vec::Vec<Stage>,
+    /// The container whose PID namespace it lives in; empty: none.
+    #[prost(string, tag = "19")]
+    pub target: ::prost::alloc::string::String,
 }
 /// Who a process begins as.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
