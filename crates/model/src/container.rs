@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::ContainerId;
 use crate::pod::Seccomp;
 
 /// Who a container is within its pod. Two requests with both the same are the same request.
@@ -150,8 +149,8 @@ pub enum PidNamespace {
     Container,
     /// The node's.
     Node,
-    /// That of a container of the same pod.
-    Target(ContainerId),
+    /// That of a container of the same pod: its id, or how it begins, as it was asked for.
+    Target(String),
 }
 
 /// What a container may do.

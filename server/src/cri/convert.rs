@@ -1,0 +1,62 @@
+//! Requests become the model, checked at the door.
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | `check` | what a text, a path, a number may be |
+//! | `pod`, `ports`, `sysctl` | what is asked of a pod |
+//! | `container`, `mounts`, `resources` | what is asked of a container |
+//! | `namespaces`, `profiles`, `security` | what either may do |
+//! | `signal` | stop signals, by the interface's numbers and the kernel's |
+//! | `filter` | which pods and containers a list is asked for |
+//!
+//! A report's stage is the field's path in the request, `config.linux.security_context.run_as_user`.
+//!
+//! *Invariant:* nothing is made, opened or looked up here, and nothing that is asked for is ignored: what this version cannot do is
+//! refused as [`Kind::Unsupported`]. The value of an environment variable is in no report.
+
+mod check;
+mod container;
+pub(crate) mod filter;
+mod mounts;
+mod namespaces;
+mod pod;
+mod ports;
+mod profiles;
+mod resources;
+mod security;
+pub(crate) mod signal;
+mod sysctl;
+#[cfg(test)]
+mod tests;
+
+use orlop_model::report::{Kind, Report};
+
+pub(crate) use check::command;
+pub(crate) use container::container_config;
+pub(crate) use pod::pod_config;
+pub(crate) use resources::resources;
+
+/// What has to be known of the node to say whether it can do what is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Whether its kernel confines programs by AppArmor.
+    pub(crate) apparmor: bool,
+}
+
+impl Node {
+    /// Asks the kernel; once, at start.
+    pub(crate) fn probe() -> Self {
+        let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled");
+        Node { apparmor: enabled.is_ok_and(|text| text.starts_with(b"Y")) }
+    }
+}
+
+/// A field that this version cannot do.
+fn unsupported(field: impl Into<String>, what: &str) -> Report {
+    Report::new(Kind::Unsupported, field, "", format!("{what} is not supported by this version"))
+}
+
+/// A field that has to be there and is not.
+fn missing(field: impl Into<String>) -> Report {
+    Report::new(Kind::BadRequest, field, "", "it is missing")
+}

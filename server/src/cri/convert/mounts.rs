@@ -1,0 +1,101 @@
+//! What is mounted into a container, and its devices.
+//!
+//! *Invariant:* a path in the container comes out absolute, without `.` and `..`; a path of the node comes out as it is.
+
+use orlop_model::container::{Device, Mount, Propagation};
+use orlop_model::report::Report;
+use orlop_proto::runtime::v1;
+
+use super::{check, unsupported};
+
+fn propagation(field: String, number: i32) -> Result<Propagation, Report> {
+    match v1::MountPropagation::try_from(number) {
+        Ok(v1::MountPropagation::PropagationPrivate) => Ok(Propagation::Private),
+        Ok(v1::MountPropagation::PropagationHostToContainer) => Ok(Propagation::HostToContainer),
+        Ok(v1::MountPropagation::PropagationBidirectional) => Ok(Propagation::Bidirectional),
+        Err(_) => Err(Report::field(
+            field,
+            number,
+            "allowed: PROPAGATION_PRIVATE (0), PROPAGATION_HOST_TO_CONTAINER (1), PROPAGATION_BIDIRECTIONAL (2)",
+        )),
+    }
+}
+
+/// What this version cannot do with a mount.
+///
+/// `selinux_relabel` is not among it: kubelet sets it for every volume that could have a label, and a container has none here that
+/// its files would have to bear.
+fn beyond(field: &str, mount: &v1::Mount) -> Result<(), Report> {
+    if mount.image.is_some() {
+        if !mount.host_path.is_empty() {
+            let cause = "a mount is of a path or of an image, not of both";
+            return Err(Report::field(format!("{field}.host_path"), &mount.host_path, cause));
+        }
+        return Err(unsupported(format!("{field}.image"), "a mount of an image"));
+    }
+    if !mount.image_sub_path.is_empty() {
+        let cause = "only a mount of an image has one";
+        return Err(Report::field(format!("{field}.image_sub_path"), &mount.image_sub_path, cause));
+    }
+    for (name, mappings) in [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)] {
+        if !mappings.is_empty() {
+            return Err(unsupported(format!("{field}.{name}"), "an idmapped mount"));
+        }
+    }
+    if !mount.mount_options.is_empty() {
+        return Err(unsupported(format!("{field}.mount_options"), "a mount with options of its own"));
+    }
+    Ok(())
+}
+
+fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
+    beyond(field, asked)?;
+    let container_path = check::inside(&format!("{field}.container_path"), &asked.container_path)?;
+    if container_path == "/" {
+        let cause = "nothing is mounted over the container's root";
+        return Err(Report::field(format!("{field}.container_path"), &asked.container_path, cause));
+    }
+    let propagation = propagation(format!("{field}.propagation"), asked.propagation)?;
+    if asked.recursive_read_only {
+        let field = format!("{field}.recursive_read_only");
+        if !asked.readonly {
+            return Err(Report::field(field, true, "it needs readonly, too"));
+        }
+        if propagation != Propagation::Private {
+            return Err(Report::field(field, true, "it needs propagation PRIVATE"));
+        }
+    }
+    Ok(Mount {
+        container_path,
+        host_path: check::absolute(&format!("{field}.host_path"), &asked.host_path)?,
+        readonly: asked.readonly,
+        recursive_read_only: asked.recursive_read_only,
+        propagation,
+    })
+}
+
+/// What is mounted, in the order asked for.
+pub(super) fn mounts(asked: &[v1::Mount]) -> Result<Vec<Mount>, Report> {
+    let each = |(at, asked)| mount(&format!("config.mounts[{at}]"), asked);
+    asked.iter().enumerate().map(each).collect()
+}
+
+fn device(field: &str, asked: &v1::Device) -> Result<Device, Report> {
+    let permissions = asked.permissions.as_str();
+    if permissions.is_empty() || permissions.contains(|c| !matches!(c, 'r' | 'w' | 'm')) {
+        let field = format!("{field}.permissions");
+        return Err(Report::field(field, permissions, "allowed: one or more of r, w, m"));
+    }
+    Ok(Device {
+        container_path: check::inside(&format!("{field}.container_path"), &asked.container_path)?,
+        host_path: check::absolute(&format!("{field}.host_path"), &asked.host_path)?,
+        // Each once, in the kernel's order.
+        permissions: ['r', 'w', 'm'].into_iter().filter(|one| permissions.contains(*one)).collect(),
+    })
+}
+
+/// The devices, in the order asked for.
+pub(super) fn devices(asked: &[v1::Device]) -> Result<Vec<Device>, Report> {
+    let each = |(at, asked)| device(&format!("config.devices[{at}]"), asked);
+    asked.iter().enumerate().map(each).collect()
+}

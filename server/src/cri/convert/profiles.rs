@@ -1,0 +1,110 @@
+//! Seccomp, AppArmor and SELinux.
+//!
+//! *Invariant:* the newer field of a profile counts where it is set, the older text only where it is not. A confinement that would
+//! not be there is refused.
+
+use orlop_model::pod::Seccomp;
+use orlop_model::report::Report;
+use orlop_proto::runtime::v1::SeLinuxOption;
+use orlop_proto::runtime::v1::SecurityProfile;
+use orlop_proto::runtime::v1::security_profile::ProfileType;
+
+use super::{Node, check, unsupported};
+
+/// A profile as it is asked for, whatever it is of.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked<'a> {
+    Nothing,
+    Unconfined,
+    RuntimeDefault,
+    /// With the field that names it.
+    Localhost(String, &'a str),
+}
+
+/// Where either form of a profile stands in the request.
+pub(super) struct Profile<'a> {
+    /// Path of the message that has both.
+    pub(super) parent: &'a str,
+    /// Name of the newer field.
+    pub(super) name: &'a str,
+    /// What it has.
+    pub(super) new: Option<&'a SecurityProfile>,
+    /// Name of the older field.
+    pub(super) old_name: &'a str,
+    /// What it has.
+    pub(super) old: &'a str,
+}
+
+impl<'a> Profile<'a> {
+    fn asked(&self) -> Result<Asked<'a>, Report> {
+        let Some(profile) = self.new else { return self.asked_by_text() };
+        let field = format!("{}.{}", self.parent, self.name);
+        let reference = profile.localhost_ref.as_str();
+        let reference_field = format!("{field}.localhost_ref");
+        let asked = match ProfileType::try_from(profile.profile_type) {
+            Ok(ProfileType::RuntimeDefault) => Asked::RuntimeDefault,
+            Ok(ProfileType::Unconfined) => Asked::Unconfined,
+            Ok(ProfileType::Localhost) if reference.is_empty() => {
+                return Err(Report::field(reference_field, reference, "Localhost needs it"));
+            }
+            Ok(ProfileType::Localhost) => return Ok(Asked::Localhost(reference_field, reference)),
+            Err(_) => {
+                let field = format!("{field}.profile_type");
+                let allowed = "allowed: RuntimeDefault (0), Unconfined (1), Localhost (2)";
+                return Err(Report::field(field, profile.profile_type, allowed));
+            }
+        };
+        if reference.is_empty() {
+            Ok(asked)
+        } else {
+            Err(Report::field(reference_field, reference, "only Localhost has one"))
+        }
+    }
+
+    fn asked_by_text(&self) -> Result<Asked<'a>, Report> {
+        let field = format!("{}.{}", self.parent, self.old_name);
+        match self.old {
+            "" => Ok(Asked::Nothing),
+            "unconfined" => Ok(Asked::Unconfined),
+            "runtime/default" | "docker/default" => Ok(Asked::RuntimeDefault),
+            other => match other.strip_prefix("localhost/") {
+                Some(reference) if !reference.is_empty() => Ok(Asked::Localhost(field, reference)),
+                _ => Err(Report::field(field, other, "it is no profile")
+                    .advise("allowed: unconfined, runtime/default, localhost/ and a path or name")),
+            },
+        }
+    }
+
+    /// The profile as a filter of system calls.
+    pub(super) fn seccomp(&self) -> Result<Seccomp, Report> {
+        match self.asked()? {
+            Asked::Nothing | Asked::Unconfined => Ok(Seccomp::Unconfined),
+            Asked::RuntimeDefault => Ok(Seccomp::RuntimeDefault),
+            Asked::Localhost(field, reference) => {
+                check::no_climbing(&field, reference)?;
+                check::absolute(&field, reference).map(Seccomp::Localhost)
+            }
+        }
+    }
+
+    /// Whether the profile, as one of AppArmor, asks for nothing that would not be there.
+    pub(super) fn apparmor(&self, node: Node) -> Result<(), Report> {
+        match self.asked()? {
+            Asked::Nothing | Asked::Unconfined => Ok(()),
+            // Where the kernel has no AppArmor its default is nothing.
+            Asked::RuntimeDefault if !node.apparmor => Ok(()),
+            Asked::RuntimeDefault => {
+                Err(unsupported(format!("{}.{}", self.parent, self.name), "an AppArmor profile"))
+            }
+            Asked::Localhost(field, _) => Err(unsupported(field, "an AppArmor profile")),
+        }
+    }
+}
+
+/// Whether the label is empty: a container gets none here.
+pub(super) fn selinux(field: &str, label: Option<&SeLinuxOption>) -> Result<(), Report> {
+    match label {
+        Some(label) if *label != SeLinuxOption::default() => Err(unsupported(field, "an SELinux label")),
+        Some(_) | None => Ok(()),
+    }
+}
