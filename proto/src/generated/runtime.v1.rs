@@ -9,7 +9,7 @@ pub struct VersionRequest {
 /// Who answers. No field may be empty.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VersionResponse {
-    /// Version of kubelet's runtime interface: 0.1.0 since ever.
+    /// Version of kubelet's runtime interface: always 0.1.0.
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
     /// Name of the runtime; kubelet makes it the prefix of container ids.
