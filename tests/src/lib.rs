@@ -7,6 +7,7 @@
 //! | [`busybox`] | an image of this machine's own busybox |
 //! | [`http`], [`registry`] | Debian's docker-registry on a free port, and how an image gets into it |
 //! | [`hash`] | digests, base64 |
+//! | [`tidy`] | the source as text, for the tests of its order |
 //!
 //! *Invariant:* nothing of the programs is linked here: tests drive them as processes. Ports are free ones, names are unique, and
 //! what a fixture starts ends with it.
@@ -18,3 +19,4 @@ pub mod image;
 pub mod layer;
 pub mod place;
 pub mod registry;
+pub mod tidy;
