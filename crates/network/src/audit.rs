@@ -15,7 +15,7 @@ pub struct Audit {
     pub bridge: bool,
     /// Whether its table is there.
     pub table: bool,
-    /// Links of pods on the bridge, and the pods' ids.
+    /// This bridge's links of pods, whether they are on it or not, and the pods' ids.
     pub links: Vec<(String, String)>,
     /// Leases: owner and addresses. An owner that could not be read is empty.
     pub leases: Vec<(String, Lease)>,
@@ -34,12 +34,7 @@ impl Bridge {
     /// [`Error::NotOurs`] if a link of its name is somebody else's; what the kernel refused; [`Error::File`].
     pub fn audit(&self) -> Result<Audit, Error> {
         let link = self.own_link()?;
-        let table = batch::table_exists(&self.filter, &self.table)
-            .map_err(Error::kernel("look for table", &self.table))?;
-        let links = match &link {
-            Some(link) => self.own_ports(link.index)?,
-            None => Vec::new(),
-        };
+        let table = self.table_stands()?;
         let mut known = self.ports();
         let ports: Vec<(String, Element)> = known
             .all()?
@@ -55,7 +50,7 @@ impl Bridge {
         Ok(Audit {
             bridge: link.is_some(),
             table,
-            links,
+            links: self.pod_links()?,
             leases: self.leases()?,
             unknown_ports: kernel
                 .iter()
@@ -67,15 +62,12 @@ impl Bridge {
         })
     }
 
-    /// The links of pods on the bridge that are this instance's, with the pods' ids.
-    pub(crate) fn own_ports(&self, bridge: u32) -> Result<Vec<(String, String)>, Error> {
-        let tag = &self.settings.tag;
-        let ports = self
-            .routes
-            .ports_of(bridge)
-            .map_err(Error::kernel("list the ports of", &self.settings.bridge))?;
-        let own = ports.into_iter().filter_map(|link| {
-            let id = link.alias.as_deref()?.strip_prefix(tag.as_str())?.strip_prefix('/')?.to_owned();
+    /// This bridge's links of pods, on it or not, with the pods' ids.
+    pub(crate) fn pod_links(&self) -> Result<Vec<(String, String)>, Error> {
+        let links = self.routes.links().map_err(Error::kernel("list the links of", self.name()))?;
+        let alias = self.alias();
+        let own = links.into_iter().filter_map(|link| {
+            let id = link.alias.as_deref()?.strip_prefix(&alias)?.to_owned();
             Some((link.name, id))
         });
         Ok(own.collect())

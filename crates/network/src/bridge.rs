@@ -14,70 +14,22 @@
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::os::linux::fs::MetadataExt;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use orlop_model::pod::HostPort;
 use rustix::io::Errno;
 
-use crate::address::{Mac, Net4, Net6};
-use crate::conntrack;
-use crate::error::{BadSetting, Error};
-use crate::hostport::{self, HostPorts};
+use crate::address::Mac;
+use crate::ensure;
+use crate::error::Error;
+use crate::hostport::HostPorts;
 use crate::lease::{Lease, Leases};
 use crate::netlink::{Answer, Request, Socket};
-use crate::nft::batch::{self, Batch};
-use crate::nft::map::Element;
+use crate::nft::batch::Batch;
 use crate::nft::ruleset;
 use crate::pod::{self, PodAddress, PodSocket};
 use crate::removal::Removals;
 use crate::route::Pair;
-use crate::uplink;
-
-/// What a bridge is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The link's name; its nftables table is `inet orlop-NAME`.
-    pub bridge: String,
-    /// Its IPv4 network. The first address is the gateway's.
-    pub subnet: Net4,
-    /// Its IPv6 network, at least as large; none: no IPv6.
-    pub subnet6: Option<Net6>,
-    /// Where leases and host ports are written down, absolute; for this bridge alone. Need not exist.
-    pub state_dir: PathBuf,
-    /// Whose bridge it is: stands in the links' aliases, so that two daemons never take each other's links for their own.
-    pub tag: String,
-}
-
-impl Settings {
-    fn check(&self) -> Result<(), Error> {
-        let bad =
-            |field, value: &dyn ToString, why| Err(Error::Setting { field, value: value.to_string(), why });
-        let name = &self.bridge;
-        let good = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
-        if !(1..=15).contains(&name.len()) || !name.bytes().all(good) || name == "." || name == ".." {
-            return bad("bridge", name, BadSetting::LinkName);
-        }
-        // The kernel takes them for all links and for those to come.
-        if name == "all" || name == "default" {
-            return bad("bridge", name, BadSetting::LinkName);
-        }
-        let tag = &self.tag;
-        if !(1..=128).contains(&tag.len()) || tag.contains('/') || tag.contains(char::is_control) {
-            return bad("tag", tag, BadSetting::Tag);
-        }
-        if let Some(subnet6) =
-            self.subnet6.filter(|subnet6| 128 - subnet6.prefix() < 32 - self.subnet.prefix())
-        {
-            return bad("subnet6", &subnet6, BadSetting::Fewer);
-        }
-        if !self.state_dir.is_absolute() {
-            return bad("state_dir", &self.state_dir.display(), BadSetting::Relative);
-        }
-        Ok(())
-    }
-}
+use crate::settings::Settings;
 
 /// A pod's network as it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,9 +52,9 @@ pub fn host_ifname(id: &str) -> String {
 
 /// A bridge that is there.
 #[derive(Debug, Clone, Copy)]
-struct Ready {
-    index: u32,
-    mtu: u32,
+pub(crate) struct Ready {
+    pub(crate) index: u32,
+    pub(crate) mtu: u32,
 }
 
 /// The built-in bridge network.
@@ -110,13 +62,13 @@ struct Ready {
 pub struct Bridge {
     pub(crate) settings: Settings,
     /// The node's network namespace: device and inode of its file.
-    node: (u64, u64),
+    pub(crate) node: (u64, u64),
     pub(crate) routes: Socket,
     pub(crate) filter: Socket,
     pub(crate) table: String,
     leases: Leases,
-    ports: Mutex<HostPorts>,
-    ready: Mutex<Option<Ready>>,
+    pub(crate) ports: Mutex<HostPorts>,
+    pub(crate) ready: Mutex<Option<Ready>>,
     removals: Removals,
 }
 
@@ -132,7 +84,7 @@ impl Bridge {
             socket.map_err(Error::kernel("open a netlink socket for", &settings.bridge))
         };
         Ok(Bridge {
-            node: network_namespace()?,
+            node: ensure::network_namespace()?,
             routes: open(Socket::route())?,
             filter: open(Socket::netfilter())?,
             removals: Removals::new(open(Socket::route())?),
@@ -148,136 +100,6 @@ impl Bridge {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// Makes bridge, addresses, rules and switches, or finds that they are there. The first call puts the rules in place anew, with
-    /// the host ports that the files tell of; later ones look whether link and table are still there.
-    ///
-    /// # Errors
-    /// [`Error::NotOurs`], [`Error::Overlap`], [`Error::Elsewhere`], or what the kernel refused.
-    pub fn ensure(&self) -> Result<(), Error> {
-        self.ready().map(drop)
-    }
-
-    fn ready(&self) -> Result<Ready, Error> {
-        let mut cached = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut table_stands = false;
-        if let Some(ready) = *cached {
-            let link = self
-                .routes
-                .link_numbered(ready.index)
-                .map_err(Error::kernel("look for bridge", self.name()))?;
-            table_stands = batch::table_exists(&self.filter, &self.table)
-                .map_err(Error::kernel("look for table", &self.table))?;
-            if table_stands && link.is_some_and(|link| link.up && link.name == self.name()) {
-                return Ok(ready);
-            }
-            // A firewall that reloads flushes all tables; somebody may delete the link.
-            tracing::warn!(
-                bridge = self.name(),
-                table_stands,
-                "the bridge or its rules were gone and are made again"
-            );
-        }
-        *cached = None;
-        if network_namespace()? != self.node {
-            return Err(Error::Elsewhere);
-        }
-        let ready = self.link()?;
-        crate::sysctl::forward_v4(self.name())?;
-        if self.settings.subnet6.is_some() {
-            crate::sysctl::forward_v6()?;
-        }
-        if !table_stands {
-            self.rules()?;
-        }
-        *cached = Some(ready);
-        Ok(ready)
-    }
-
-    fn name(&self) -> &str {
-        &self.settings.bridge
-    }
-
-    /// The link, up, with its addresses.
-    fn link(&self) -> Result<Ready, Error> {
-        let kernel = |step| Error::kernel(step, self.name());
-        let uplink = uplink::look(&self.routes).map_err(kernel("look for the uplink of bridge"))?;
-        if self.own_link()?.is_none() {
-            self.check_overlap(&uplink)?;
-            let request = Request::new().bridge_new(self.name(), self.mac(), uplink.mtu);
-            self.routes.ask(request).and_then(Answer::whole).map_err(kernel("create bridge"))?;
-        }
-        let link = self.own_link()?.ok_or_else(|| Error::NotOurs {
-            link: self.name().to_owned(),
-            found: "it vanished while it was made".to_owned(),
-        })?;
-        if self.settings.subnet6.is_some() {
-            crate::sysctl::enable_v6(self.name())?;
-        }
-        let mut request = Request::new().alias(self.name(), &self.settings.tag).up(link.index);
-        if link.mtu != uplink.mtu {
-            request = request.mtu(link.index, uplink.mtu);
-        }
-        for (gateway, prefix) in self.gateways() {
-            request = request.address(link.index, gateway, prefix);
-        }
-        self.routes.ask(request).and_then(Answer::whole).map_err(kernel("set up bridge"))?;
-        Ok(Ready { index: link.index, mtu: uplink.mtu })
-    }
-
-    /// The bridge's link, if it is there and ours.
-    pub(crate) fn own_link(&self) -> Result<Option<crate::route::Link>, Error> {
-        let found =
-            self.routes.link_named(self.name()).map_err(Error::kernel("look for bridge", self.name()))?;
-        let Some(link) = found else { return Ok(None) };
-        let found = match &link.alias {
-            _ if !link.is_bridge => "it is no bridge".to_owned(),
-            Some(alias) if *alias == self.settings.tag => return Ok(Some(link)),
-            // Made and not yet marked, by a daemon that was killed in between: its hardware address says so.
-            None if link.mac == Some(self.mac()) => return Ok(Some(link)),
-            Some(alias) => format!("its alias is \"{}\"", alias.escape_debug()),
-            None => "it has no alias".to_owned(),
-        };
-        Err(Error::NotOurs { link: link.name, found })
-    }
-
-    fn mac(&self) -> Mac {
-        Mac::of(self.settings.subnet.gateway())
-    }
-
-    fn check_overlap(&self, uplink: &uplink::Uplink) -> Result<(), Error> {
-        let overlaps = |(to, prefix): (IpAddr, u8)| match to {
-            IpAddr::V4(to) => {
-                self.settings.subnet.overlaps(to, prefix).then(|| self.settings.subnet.to_string())
-            }
-            IpAddr::V6(to) => self
-                .settings
-                .subnet6
-                .filter(|subnet| subnet.overlaps(to, prefix))
-                .map(|subnet| subnet.to_string()),
-        };
-        let clash =
-            uplink.routes.iter().find_map(|(to, prefix)| Some((overlaps((*to, *prefix))?, to, prefix)));
-        match clash {
-            Some((subnet, to, prefix)) => Err(Error::Overlap { subnet, route: format!("{to}/{prefix}") }),
-            None => Ok(()),
-        }
-    }
-
-    fn gateways(&self) -> impl Iterator<Item = (IpAddr, u8)> {
-        let v4 = self.settings.subnet;
-        let v6 = self.settings.subnet6.map(|subnet| (IpAddr::V6(subnet.gateway()), subnet.prefix()));
-        std::iter::once((IpAddr::V4(v4.gateway()), v4.prefix())).chain(v6)
-    }
-
-    fn rules(&self) -> Result<(), Error> {
-        let Settings { bridge, subnet, subnet6, .. } = &self.settings;
-        let mut ports = self.ports();
-        let elements: Vec<Element> = ports.all()?.values().flatten().copied().collect();
-        let mut batch = Batch::new(&self.table);
-        ruleset::Rules { bridge, subnet: *subnet, subnet6: *subnet6 }.replace(&mut batch, &elements);
-        batch.commit(&self.filter).map_err(Error::kernel("write table", &self.table))
     }
 
     /// The addresses of `owner`: those that it has, or new ones. Written down before it returns.
@@ -317,35 +139,51 @@ impl Bridge {
         pod: &PodSocket,
     ) -> Result<Attached, Error> {
         crate::record::check_owner(id)?;
-        let ready = self.ready()?;
-        let (host, mac) = (host_ifname(id), lease.mac());
-        let alias = format!("{}/{id}", self.settings.tag);
-        let pair = Pair {
-            host: &host,
-            alias: &alias,
-            bridge: ready.index,
-            netns,
-            peer: pod::LINK,
-            mac,
-            mtu: ready.mtu,
-        };
+        let host = host_ifname(id);
         let kernel = |step| Error::kernel(step, &host);
-        let made = self.routes.ask(Request::new().pair_new(&pair)).map_err(kernel("create veth"))?;
-        let was_there = made.refused.iter().any(|refused| refused.errno == Errno::EXIST);
-        made.except(Errno::EXIST).map_err(kernel("create veth"))?;
+        let new = self.pair(id, lease, netns)?;
         let mut link = pod.begin().map_err(kernel("look at the pod's end of"))?;
-        if was_there && link.as_ref().is_none_or(|link| link.mac != Some(mac)) {
+        if !new && link.as_ref().is_none_or(|link| link.mac != Some(lease.mac())) {
             // Left from an earlier try: its other end is elsewhere.
             self.detach(id)?;
-            let made = self.routes.ask(Request::new().pair_new(&pair)).and_then(Answer::whole);
-            made.map_err(kernel("create veth"))?;
+            self.pair(id, lease, netns)?;
             link = pod.begin().map_err(kernel("look at the pod's end of"))?;
         }
         let gone =
             || Error::NotOurs { link: host.clone(), found: "its other end is not in the pod".to_owned() };
         let addresses = self.addresses(lease);
         pod.address(link.ok_or_else(gone)?.index, &addresses).map_err(kernel("set up the pod's end of"))?;
-        Ok(Attached { host_ifname: host, pod_ifname: pod::LINK, mac, addresses })
+        Ok(Attached { host_ifname: host, pod_ifname: pod::LINK, mac: lease.mac(), addresses })
+    }
+
+    /// Makes the veth pair; false if there is one of its name.
+    fn pair(&self, id: &str, lease: &Lease, netns: BorrowedFd<'_>) -> Result<bool, Error> {
+        let mut ready = self.known()?;
+        loop {
+            let host = host_ifname(id);
+            let alias = format!("{}{id}", self.alias());
+            let Ready { index: bridge, mtu } = ready;
+            let pair =
+                Pair { host: &host, alias: &alias, bridge, netns, peer: pod::LINK, mac: lease.mac(), mtu };
+            let made = self.routes.ask(Request::new().pair_new(&pair)).and_then(Answer::whole);
+            match made {
+                Ok(_) => return Ok(true),
+                Err(refused) if refused.errno == Errno::EXIST => return Ok(false),
+                Err(refused) => {
+                    // Perhaps the bridge is another since it was looked at.
+                    let now = self.ready()?;
+                    if now.index == ready.index {
+                        return Err(Error::kernel("create veth", host)(refused));
+                    }
+                    ready = now;
+                }
+            }
+        }
+    }
+
+    /// What the alias of every pod's link begins with.
+    pub(crate) fn alias(&self) -> String {
+        format!("{}/{}/", self.settings.tag, self.settings.bridge)
     }
 
     fn addresses(&self, lease: &Lease) -> Vec<PodAddress> {
@@ -370,59 +208,6 @@ impl Bridge {
         self.removals.remove(&link).map_err(Error::kernel("delete veth", link))
     }
 
-    /// Opens ports of the node to a pod, and closes others that it had. May be called again.
-    ///
-    /// # Errors
-    /// [`Error::PortTaken`] names the port and who has it; [`Error::Port`]; what the kernel refused.
-    pub fn host_ports_add(&self, id: &str, lease: &Lease, ports: &[HostPort]) -> Result<(), Error> {
-        crate::record::check_owner(id)?;
-        let wanted = hostport::elements(id, lease, ports)?;
-        if wanted.is_empty() {
-            return self.host_ports_remove(id);
-        }
-        self.ready()?;
-        let mut all = self.ports();
-        let had = all.of(id)?;
-        if had != wanted && !had.is_empty() {
-            self.close(id, &mut all)?;
-        }
-        all.put(id, wanted.clone())?;
-        let mut batch = Batch::new(&self.table);
-        batch.elements(&wanted);
-        batch.commit(&self.filter).map_err(Error::kernel("open host ports for", id))?;
-        drop(all);
-        conntrack::forget(&self.filter, &wanted).map_err(Error::kernel("forget UDP connections for", id))
-    }
-
-    /// Closes all ports of the node that lead to a pod, if there are any. Works from what is written down, so also after a restart.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn host_ports_remove(&self, id: &str) -> Result<(), Error> {
-        crate::record::check_owner(id)?;
-        self.close(id, &mut self.ports())
-    }
-
-    fn close(&self, id: &str, all: &mut HostPorts) -> Result<(), Error> {
-        let elements = all.of(id)?;
-        if !elements.is_empty() {
-            let mut batch = Batch::new(&self.table);
-            batch.elements_delete(&elements);
-            match batch.commit(&self.filter) {
-                // No table: no elements.
-                Err(refused) if refused.errno == Errno::NOENT => {}
-                result => result.map_err(Error::kernel("close host ports of", id))?,
-            }
-            conntrack::forget(&self.filter, &elements)
-                .map_err(Error::kernel("forget UDP connections of", id))?;
-        }
-        all.remove(id)
-    }
-
-    pub(crate) fn ports(&self) -> MutexGuard<'_, HostPorts> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes down rules, veth pairs and bridge, as far as they are there. Leases, host ports' records and the kernel's switches
     /// stay: they belong to others.
     ///
@@ -435,19 +220,11 @@ impl Bridge {
         batch.table();
         batch.table_delete();
         batch.commit(&self.filter).map_err(Error::kernel("delete table", &self.table))?;
-        if let Some(link) = self.own_link()? {
-            let mut names: Vec<String> =
-                self.own_ports(link.index)?.into_iter().map(|(name, _)| name).collect();
-            names.push(link.name);
+        let bridge = self.own_link()?.map(|link| link.name);
+        let names: Vec<String> = self.pod_links()?.into_iter().map(|(name, _)| name).chain(bridge).collect();
+        if !names.is_empty() {
             self.removals.remove_all(&names).map_err(Error::kernel("delete bridge", self.name()))?;
         }
         Ok(())
     }
-}
-
-/// Device and inode of the calling thread's network namespace.
-fn network_namespace() -> Result<(u64, u64), Error> {
-    let path = "/proc/thread-self/ns/net";
-    let file = std::fs::metadata(path).map_err(Error::file("look at", path))?;
-    Ok((file.st_dev(), file.st_ino()))
 }

@@ -102,6 +102,12 @@ pub(crate) fn elements(owner: &str, lease: &Lease, ports: &[HostPort]) -> Result
             (None, Some(v6)) => vec![(any4, IpAddr::V4(lease.v4)), (any6, IpAddr::V6(v6))],
             (None, None) => vec![(any4, IpAddr::V4(lease.v4))],
             (Some(address @ IpAddr::V4(_)), _) => vec![(address, IpAddr::V4(lease.v4))],
+            (Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), _) => {
+                return Err(Error::Port {
+                    port: port.host_port,
+                    why: "the kernel leads nothing from ::1 to a pod; ask for it at 127.0.0.1",
+                });
+            }
             (Some(address @ IpAddr::V6(_)), Some(v6)) => vec![(address, IpAddr::V6(v6))],
             (Some(IpAddr::V6(_)), None) => {
                 return Err(Error::Port {
@@ -192,7 +198,8 @@ mod tests {
         assert_eq!(of(Some("::"), true), [v6]);
         assert_eq!(of(Some("127.0.0.1"), true), ["tcp 127.0.0.1 8080 10.0.0.2 80\n"]);
         assert_eq!(of(Some("::ffff:127.0.0.1"), true), ["tcp 127.0.0.1 8080 10.0.0.2 80\n"]);
-        assert!(elements("a", &lease(false), &[port(Protocol::Tcp, 8080, Some("::1"))]).is_err());
+        assert!(elements("a", &lease(false), &[port(Protocol::Tcp, 8080, Some("2001:db8::1"))]).is_err());
+        assert!(elements("a", &lease(true), &[port(Protocol::Tcp, 8080, Some("::1"))]).is_err());
         assert!(elements("a", &lease(true), &[port(Protocol::Tcp, 0, None)]).unwrap().is_empty());
     }
 
@@ -201,7 +208,7 @@ mod tests {
         let ports = [
             port(Protocol::Tcp, 1, None),
             port(Protocol::Udp, 65535, Some("127.0.0.1")),
-            port(Protocol::Sctp, 7, Some("::1")),
+            port(Protocol::Sctp, 7, Some("2001:db8::1")),
         ];
         let all = elements("a", &lease(true), &ports).unwrap();
         let text: String = all.iter().map(line).collect();

@@ -15,7 +15,8 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
-    AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
+    RouteMessageBuilder,
 };
 use rustix::io::Errno;
 
@@ -103,8 +104,19 @@ impl Request {
             .controller(pair.bridge)
             .up()
             .build();
+        // Netfilter for bridges translates a pod's way to its own host port within the bridge, back to the port it came from: a
+        // bridge sends nothing there unless the port is told to. A second message, since a link that is being born takes no
+        // settings of a port.
+        let port = LinkBridgePort::new(0).name(pair.host).hairpin(true).alias(pair.alias).build();
         self.route(NLM_F_CREATE | NLM_F_EXCL, &RouteNetlinkMessage::NewLink(message))
-            .alias(pair.host, pair.alias)
+            .route(0, &RouteNetlinkMessage::NewLink(port))
+    }
+
+    /// Puts a pod's link on the bridge.
+    pub(crate) fn adopt(self, name: &str, bridge: u32) -> Self {
+        let link = LinkUnspec::new_with_name(name).controller(bridge).build();
+        let port = LinkBridgePort::new(0).name(name).hairpin(true).build();
+        self.route(0, &RouteNetlinkMessage::SetLink(link)).route(0, &RouteNetlinkMessage::NewLink(port))
     }
 
     /// What a link says of itself (`ip link` shows it).
@@ -216,10 +228,9 @@ impl Socket {
         Ok(links(replies).next())
     }
 
-    /// The ports of the bridge with this index.
-    pub(crate) fn ports_of(&self, bridge: u32) -> Result<Vec<Link>, Refused> {
-        let message = LinkMessageBuilder::<LinkUnspec>::new().controller(bridge).build();
-        let message = RouteNetlinkMessage::GetLink(without_statistics(message));
+    /// All links.
+    pub(crate) fn links(&self) -> Result<Vec<Link>, Refused> {
+        let message = RouteNetlinkMessage::GetLink(without_statistics(LinkMessage::default()));
         Ok(links(self.ask(Request::new().route(NLM_F_DUMP, &message))?.whole()?).collect())
     }
 

@@ -24,7 +24,7 @@ fn a_pod_has_its_link_addresses_and_routes() {
     assert!(pod.space.sh("ip link show lo").contains("LOOPBACK,UP"));
     assert_eq!(pod.attached.mac.to_string(), "02:6f:0a:4d:00:02");
     assert_eq!(pod.attached.addresses.len(), 2);
-    assert!(world.node.sh("ip link show dev ve0000000100000").contains(&format!("alias test/{}", id(1))));
+    assert!(world.node.sh("ip link show dev ve0000000100000").contains(&format!("alias test/br0/{}", id(1))));
 }
 
 #[test]
@@ -85,6 +85,21 @@ fn packets_are_no_larger_than_the_way_out_allows() {
     let pod = world.pod(&bridge, &id(1));
     assert!(pod.space.sh("ip link show eth0").contains("mtu 1400"));
     assert!(world.node.sh("ip link show br0").contains("mtu 1400"));
+}
+
+/// What a pod shouts comes back to it, since its way to its own host port must. It must not take itself for a duplicate.
+#[test]
+fn a_pod_that_hears_itself_keeps_its_link_local_address() {
+    let world = World::new();
+    let bridge = world.bridge();
+    let pod = world.pod(&bridge, &id(1));
+    assert!(world.node.sh("bridge -d link show dev ve0000000100000").contains("hairpin on"));
+    let settled = (0..300).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !pod.space.sh("ip -6 addr show dev eth0").contains("tentative")
+    });
+    let addresses = pod.space.sh("ip -6 addr show dev eth0");
+    assert!(settled && addresses.contains("fe80::") && !addresses.contains("dadfailed"), "{addresses}");
 }
 
 /// `route_localnet` on the bridge lets the node's own 127.0.0.1 reach pods; it must not let pods reach the node's 127.0.0.1.

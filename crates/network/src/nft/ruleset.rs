@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `guard` | before routing, raw | nothing from the bridge is, or speaks to, 127.0.0.0/8: `route_localnet` would let it |
 //! | `incoming` | before routing, dstnat | what goes to this node: see `hostports` |
-//! | `outgoing` | from this node, dstnat | the same for the node's own connections |
+//! | `outgoing` | from this node, dstnat | the same for the node's own connections, but those to ::1 |
 //! | `hostports` | | to the pod whose port it is |
 //! | `forward` | forwarding, filter | pods may be reached and may reach others |
 //! | `leaving` | after routing, srcnat | pods take the node's address outside; loopback takes the bridge's towards pods, and so does a pod that reaches a pod through a host port, since answers within the bridge would not come back through the node |
@@ -57,6 +57,11 @@ impl Rules<'_> {
         for map in Map::ALL {
             batch.rule(HOST_PORTS, &expression::translate(map.family, map.name(), map.bound));
         }
+        // An answer for ::1 that comes in by a bridge is dropped by the kernel (by ip6_rcv, where bridged packets pass netfilter
+        // before it). Better that nobody listens at ::1 than that nobody answers: clients then try 127.0.0.1 at once.
+        let one = std::net::Ipv6Addr::LOCALHOST.octets();
+        let to_one = expression::destination(Family::V6, &one, &[255; 16]);
+        batch.rule(OUTGOING, &ending(to_one, Expression::End(Verdict::Accept)));
         for chain in [INCOMING, OUTGOING] {
             batch
                 .rule(chain, &ending(expression::to_this_node(), Expression::End(Verdict::Jump(HOST_PORTS))));
@@ -76,8 +81,6 @@ impl Rules<'_> {
             ending(these, Expression::Masquerade(false))
         };
         batch.rule(LEAVING, &towards_pods(loopback(expression::source)));
-        let one = std::net::Ipv6Addr::LOCALHOST.octets();
-        batch.rule(LEAVING, &towards_pods(expression::source(Family::V6, &one, &[255; 16])));
         for pods in self.pods() {
             batch.rule(LEAVING, &towards_pods([pods.clone(), expression::translated()].concat()));
             let outside = expression::link(Meta::OutputName, Is::Different, self.bridge);

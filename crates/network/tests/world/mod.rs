@@ -7,6 +7,7 @@
 //!
 //! *Invariant:* nothing here touches the machine's own network: every link is made in a namespace that ends with the test.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a world that cannot be made is a test that failed")]
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -42,7 +43,9 @@ impl Space {
                 .expect("tests of the network run as root");
             let netns = OwnedFd::from(File::open("/proc/thread-self/ns/net").unwrap());
             tell.send((netns, PodSocket::open().unwrap(), nix::unistd::gettid().as_raw())).unwrap();
-            todo.into_iter().for_each(|job| job());
+            for job in todo {
+                job();
+            }
         });
         let (netns, socket, thread) = told.recv().unwrap();
         Space { netns, socket, thread, jobs }
@@ -139,9 +142,18 @@ impl Space {
     }
 }
 
+impl Space {
+    /// Whether somebody says at once that nobody listens there.
+    pub(crate) fn refused_at_once(&self, to: &str, port: u16) -> bool {
+        let to = SocketAddr::new(to.parse().unwrap(), port);
+        let error = self.run(move || TcpStream::connect_timeout(&to, SOON).unwrap_err());
+        error.kind() == std::io::ErrorKind::ConnectionRefused
+    }
+}
+
 /// Sends one datagram and reads one.
 pub(crate) fn ask_udp(socket: &UdpSocket, to: SocketAddr) -> Option<String> {
-    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.set_read_timeout(Some(SOON / 3)).unwrap();
     socket.send_to(b"?", to).ok()?;
     let mut buffer = [0; 64];
     let (length, _) = socket.recv_from(&mut buffer).ok()?;
@@ -216,7 +228,7 @@ impl World {
 
     /// The links of the node, sorted, but loopback and uplink.
     pub(crate) fn links(&self) -> Vec<String> {
-        let text = self.node.sh("ls /sys/class/net 2>/dev/null; ip -o link show");
+        let text = self.node.sh("ip -o link show");
         let names =
             text.lines().filter_map(|line| line.split(": ").nth(1)?.split('@').next().map(str::to_owned));
         let mut names: Vec<String> = names.filter(|name| !matches!(name.as_str(), "lo" | "up0")).collect();
