@@ -6,6 +6,7 @@
 //! | [`layer`], [`image`] | layers and images, entry by entry, in every form that a registry may hold |
 //! | [`busybox`] | an image of this machine's own busybox |
 //! | [`http`], [`registry`] | Debian's docker-registry on a free port, and how an image gets into it |
+//! | [`cri`] | a CRI client |
 //! | [`hash`] | digests, base64 |
 //! | [`tidy`] | the source as text, for the tests of its order |
 //!
@@ -13,6 +14,7 @@
 //! what a fixture starts ends with it.
 
 pub mod busybox;
+pub mod cri;
 pub mod hash;
 pub mod http;
 pub mod image;
