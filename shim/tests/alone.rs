@@ -1,0 +1,347 @@
+//! A shim by itself: plans made by hand, the protocol spoken by hand, no server.
+//!
+//! *Invariant:* needs root, Debian's static busybox, and leaves no process, mount or cgroup.
+
+use std::ffi::CString;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use orlop_wire::code::Wire as _;
+use orlop_wire::message::{Answer, FromShim, News, Request, frame, unframe};
+use orlop_wire::plan::{Oom, Operation, Plan, Stdio};
+use orlop_wire::record::{Exited, file};
+
+fn c(text: &str) -> CString {
+    CString::new(text).expect("no NUL")
+}
+
+/// A shim, its container, and the directory of both.
+struct Trial {
+    directory: tempfile::TempDir,
+    control: UnixStream,
+    received: Vec<u8>,
+    shim: orlop_sys::process::Spawned,
+    sequence: u32,
+}
+
+fn path(directory: &Path, name: &str) -> String {
+    directory.join(name).display().to_string()
+}
+
+/// Mounts a root of busybox and becomes `command`.
+fn operations(directory: &Path, command: &[&str], middle: Vec<Operation>) -> Vec<Operation> {
+    let mut all = vec![
+        Operation::Session,
+        Operation::Propagation { flags: libc::MS_SLAVE | libc::MS_REC },
+        Operation::Overlay {
+            lower: vec![c(&path(directory, "layer"))],
+            upper: c(&path(directory, "upper")),
+            work: c(&path(directory, "work")),
+            volatile: true,
+            place: c(&path(directory, "root")),
+        },
+        Operation::Mount {
+            kind: c("proc"),
+            source: c("proc"),
+            target: c("proc"),
+            attributes: orlop_sys::mount::NO_SUID,
+            options: vec![],
+        },
+    ];
+    all.extend(middle);
+    all.push(Operation::Enter);
+    all.push(execute(command));
+    all
+}
+
+fn execute(command: &[&str]) -> Operation {
+    Operation::Execute {
+        candidates: vec![c(command[0])],
+        arguments: command.iter().map(|part| c(part)).collect(),
+        environment: vec![c("PATH=/bin")],
+    }
+}
+
+fn busybox(directory: &Path) {
+    for name in ["layer/bin", "layer/proc", "upper", "work", "root", "state"] {
+        std::fs::create_dir_all(directory.join(name)).expect("made");
+    }
+    std::fs::copy("/bin/busybox", directory.join("layer/bin/busybox")).expect("Debian's busybox-static");
+    for applet in ["sh", "sleep", "cat", "true", "echo", "yes", "head"] {
+        std::os::unix::fs::symlink("busybox", directory.join("layer/bin").join(applet)).expect("linked");
+    }
+}
+
+impl Trial {
+    fn new(command: &[&str], change: impl FnOnce(&mut Plan, &Path)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        busybox(directory.path());
+        let mut plan = Plan {
+            version: orlop_wire::VERSION,
+            container: "c".into(),
+            clone_flags: u64::from(
+                (libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC).cast_unsigned(),
+            ),
+            pid_slot: None,
+            slots: 0,
+            shim_cgroups: vec![],
+            cgroups: vec![],
+            unified: None,
+            oom: Oom::Nowhere,
+            operations: operations(directory.path(), command, vec![]),
+            stdio: Stdio {
+                terminal: false,
+                stdin: false,
+                stdin_once: false,
+                log: Some(c(&path(directory.path(), "log"))),
+            },
+        };
+        change(&mut plan, directory.path());
+        let state = directory.path().join("state");
+        std::fs::write(state.join(file::PLAN), plan.to_bytes()).expect("written");
+        let life = std::fs::File::create(state.join(file::LIFE)).expect("made");
+        let life = OwnedFd::from(life);
+        rustix::fs::flock(&life, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("locked");
+        let (control, theirs) = UnixStream::pair().expect("a pair");
+        let null =
+            OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null").expect("null"));
+        let program = c(env!("CARGO_BIN_EXE_orlop-shim"));
+        let arguments = [c("orlop-shim"), c("run"), c(&state.display().to_string())];
+        let shim = orlop_sys::process::spawn(
+            &program,
+            &arguments,
+            &[],
+            [null.as_fd(); 3],
+            &[theirs.as_fd(), life.as_fd()],
+        )
+        .expect("started");
+        control.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        Trial { directory, control, received: Vec::new(), shim, sequence: 0 }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).expect("a log")
+    }
+
+    fn hear(&mut self) -> (u32, FromShim) {
+        loop {
+            if let Some((length, sequence, message)) = unframe(&self.received).expect("well formed") {
+                self.received.drain(..length);
+                return (sequence, message);
+            }
+            let mut buffer = [0; 4096];
+            let count = self.control.read(&mut buffer).expect("heard in time");
+            assert_ne!(count, 0, "the shim has closed its end");
+            self.received.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    fn news(&mut self) -> News {
+        match self.hear() {
+            (0, FromShim::News { news }) => news,
+            other => panic!("no news: {other:?}"),
+        }
+    }
+
+    fn born(&mut self) -> i32 {
+        match self.news() {
+            News::Born { born } => born.pid,
+            other => panic!("not born: {other:?}"),
+        }
+    }
+
+    fn exited(&mut self) -> Exited {
+        let exited = match self.news() {
+            News::Exited { exited } => exited,
+            other => panic!("not exited: {other:?}"),
+        };
+        let bytes = std::fs::read(self.state().join(file::EXIT)).expect("on disk before it is told");
+        assert_eq!(Exited::from_bytes(&bytes).as_ref(), Ok(&exited));
+        exited
+    }
+
+    fn send(&mut self, request: &Request) {
+        self.sequence += 1;
+        self.control.write_all(&frame(self.sequence, request)).expect("sent");
+    }
+
+    fn exec(&mut self, number: u64, command: &[&str], stdio: [&OwnedFd; 3]) -> Answer {
+        let kinds = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
+        let request = Request::Exec {
+            exec: number,
+            cgroups: vec![],
+            unified: None,
+            terminal: false,
+            operations: vec![
+                Operation::JoinContainer { kinds: u64::from((kinds & !libc::CLONE_NEWPID).cast_unsigned()) },
+                execute(command),
+            ],
+        };
+        self.sequence += 1;
+        let bytes = frame(self.sequence, &request);
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+        let handed = stdio.map(AsFd::as_fd);
+        control.push(rustix::net::SendAncillaryMessage::ScmRights(&handed));
+        let flags = rustix::net::SendFlags::empty();
+        let sent = rustix::net::sendmsg(&self.control, &[std::io::IoSlice::new(&bytes)], &mut control, flags);
+        assert_eq!(sent, Ok(bytes.len()));
+        match self.hear() {
+            (sequence, FromShim::Answer { answer }) if sequence == self.sequence => answer,
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
+    /// The shim has ended by itself.
+    fn gone(&self) {
+        let began = Instant::now();
+        let id = || rustix::process::WaitId::PidFd(self.shim.pidfd.as_fd());
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG;
+        while rustix::process::waitid(id(), options).expect("waited for").is_none() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the shim stays");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!self.state().join(file::SOCKET).exists(), "its socket is gone");
+    }
+}
+
+#[test]
+fn output_is_in_the_log_when_the_end_is_told() {
+    let mut trial = Trial::new(&["/bin/sh", "-c", "echo out; echo err >&2; exit 7"], |_, _| {});
+    assert!(trial.born() > 0);
+    let exited = trial.exited();
+    assert_eq!((exited.code, exited.signal, exited.oom_killed, exited.failure), (7, 0, false, None));
+    let log = trial.log();
+    assert!(log.lines().any(|line| line.ends_with(" stdout F out")), "{log}");
+    assert!(log.lines().any(|line| line.ends_with(" stderr F err")), "{log}");
+    trial.gone();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(
+        !mounts.contains(&trial.directory.path().display().to_string()),
+        "nothing of it in the node's mounts"
+    );
+}
+
+#[test]
+fn a_failing_operation_is_named() {
+    let mut trial = Trial::new(&["/bin/nothing"], |_, _| {});
+    let failure = trial.exited().failure.expect("it never ran");
+    assert_eq!(
+        (failure.stage.as_str(), failure.object.as_str(), failure.errno),
+        ("exec", "/bin/nothing", libc::ENOENT)
+    );
+    trial.gone();
+
+    let bind = Operation::Bind {
+        source: c("/nowhere/at/all"),
+        target: c("mnt"),
+        how: orlop_wire::plan::BindHow::default(),
+    };
+    let mut trial = Trial::new(&["/bin/true"], |plan, directory| {
+        plan.operations = operations(directory, &["/bin/true"], vec![bind]);
+    });
+    let failure = trial.exited().failure.expect("it never ran");
+    assert_eq!((failure.stage.as_str(), failure.errno), ("bind mount", libc::ENOENT));
+    trial.gone();
+}
+
+#[test]
+fn a_signal_is_its_code_and_a_kill_is_no_want_of_memory() {
+    let mut trial = Trial::new(&["/bin/sleep", "1000"], |_, _| {});
+    trial.born();
+    trial.send(&Request::KillAll);
+    assert!(matches!(trial.hear(), (_, FromShim::Answer { answer: Answer::Done })));
+    let exited = trial.exited();
+    assert_eq!((exited.code, exited.signal, exited.oom_killed), (137, 9, false));
+    trial.gone();
+}
+
+#[test]
+fn an_exec_runs_in_the_container_and_says_its_code() {
+    let mut trial = Trial::new(&["/bin/sleep", "1000"], |_, _| {});
+    trial.born();
+    let null = OwnedFd::from(std::fs::File::open("/dev/null").expect("null"));
+    let (mut ours, theirs) = std::io::pipe().expect("a pipe");
+    let theirs = OwnedFd::from(theirs);
+    let answer =
+        trial.exec(5, &["/bin/sh", "-c", "echo $$; cat /proc/1/cmdline; exit 3"], [&null, &theirs, &theirs]);
+    assert!(matches!(answer, Answer::ExecStarted { .. }), "{answer:?}");
+    drop(theirs);
+    assert_eq!(trial.news(), News::ExecEnded { exec: 5, code: 3 });
+    let mut output = String::new();
+    ours.read_to_string(&mut output).expect("read");
+    assert!(output.contains("sleep\01000"), "process 1 is the container's: {output:?}");
+
+    let answer = trial.exec(6, &["/bin/nothing"], [&null, &null, &null]);
+    let Answer::Refused { failure } = answer else { panic!("{answer:?}") };
+    assert_eq!((failure.stage.as_str(), failure.errno), ("exec", libc::ENOENT));
+    trial.send(&Request::KillAll);
+    trial.hear();
+    trial.exited();
+    trial.gone();
+}
+
+#[test]
+fn a_container_outlives_its_server_and_a_second_one_hears_of_its_end() {
+    let mut trial =
+        Trial::new(&["/bin/sh", "-c", "while [ ! -e /go ]; do sleep 0.01; done; exit 9"], |_, _| {});
+    let pid = trial.born();
+    let socket = trial.state().join(file::SOCKET);
+    let (other, _) = UnixStream::pair().expect("a pair");
+    trial.control = other;
+    trial.received.clear();
+    let place =
+        rustix::fs::open(trial.state(), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).expect("opened");
+    let number = std::os::fd::AsRawFd::as_raw_fd(&place);
+    trial.control =
+        UnixStream::connect(format!("/proc/self/fd/{number}/{}", file::SOCKET)).expect("connected");
+    trial.control.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    trial.send(&Request::Hello);
+    assert!(matches!(trial.news(), News::Born { .. }));
+    assert!(matches!(trial.hear(), (_, FromShim::Answer { answer: Answer::Done })));
+    std::fs::write(format!("/proc/{pid}/root/go"), "").expect("written");
+    assert_eq!(trial.exited().code, 9);
+    trial.gone();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn four_million_lines_come_whole() {
+    let mut trial = Trial::new(&["/bin/sh", "-c", "yes | head -c 8000000"], |_, _| {});
+    trial.born();
+    assert_eq!(trial.exited().code, 0);
+    let log = trial.log();
+    assert_eq!(log.lines().count(), 4_000_000);
+    assert!(log.lines().all(|line| line.ends_with(" stdout F y")));
+    trial.gone();
+}
+
+#[test]
+fn a_reopened_log_is_there_when_the_answer_comes() {
+    let mut trial = Trial::new(
+        &["/bin/sh", "-c", "echo one; while [ ! -e /go ]; do sleep 0.01; done; echo two"],
+        |_, _| {},
+    );
+    let pid = trial.born();
+    let log = trial.directory.path().join("log");
+    let began = Instant::now();
+    while !trial.log().contains("one") {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::fs::rename(&log, trial.directory.path().join("log.1")).expect("renamed");
+    trial.send(&Request::Reopen);
+    assert!(matches!(trial.hear(), (_, FromShim::Answer { answer: Answer::Done })));
+    assert!(log.exists());
+    std::fs::write(format!("/proc/{pid}/root/go"), "").expect("written");
+    assert_eq!(trial.exited().code, 0);
+    assert!(trial.log().contains("two") && !trial.log().contains("one"));
+    trial.gone();
+}
