@@ -38,9 +38,9 @@ passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
 [ "$ignored" = 0 ] || echo "$ignored tests are marked as ignored" >>"$out/unproven"
 
 command -v crictl >/dev/null || absent "crictl: not on PATH"
-command -v critest >/dev/null || absent "critest, the conformance suite of CRI: not on PATH"
-command -v kubelet >/dev/null || absent "a real kubelet: not on PATH"
-absent "OCI runtime validation: orlop-oci is planned"
+absent "critest, the conformance suite of CRI: not a part of these tests yet"
+absent "a real kubelet over orlopd: not a part of these tests yet"
+absent "the OCI runtime validation suite: orlop-oci is planned"
 [ -e /sys/fs/cgroup/cgroup.controllers ] || absent "limits on a machine with cgroup v2 alone: this one has not"
 
 echo "$passed passed, $failed failed, $skipped skipped" >"$out/counts"
