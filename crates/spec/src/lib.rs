@@ -1,1 +1,28 @@
-//! Empty room.
+//! From a request to what a shim carries out: CRI and image configuration to an OCI runtime spec, that to a plan.
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | [`input`] | what has to be known to make a container's spec |
+//! | [`accounts`] | users and groups as the container's own `/etc/passwd` and `/etc/group` name them |
+//! | [`oci`] | request, image and pod become an OCI runtime spec |
+//! | [`seccomp`] | profiles, the default one, and their way to BPF |
+//! | [`lower`] | an OCI runtime spec becomes a flat list of kernel operations |
+//! | [`text`] | a plan as people read it |
+//! | [`capability`] | capabilities by name, number and mask |
+//! | [`signal`] | signals by name and number |
+//! | [`files`] | what `/etc/hosts` and `/etc/resolv.conf` of a pod say |
+//!
+//! *Invariant:* pure. Nothing here opens a file, asks the kernel or reads a clock: the same input gives the same plan, with or
+//! without root. What is read from disk comes in as bytes.
+
+pub mod accounts;
+pub mod capability;
+pub mod files;
+pub mod input;
+pub mod lower;
+pub mod oci;
+pub mod seccomp;
+pub mod signal;
+pub mod text;
+
+pub use lower::{c_path, candidates};

@@ -1,0 +1,54 @@
+//! What a spec can say and no plan can do, yet.
+//!
+//! *Invariant:* nothing that isolates or restricts is passed over in silence.
+
+use oci_spec::runtime::Spec;
+use orlop_model::report::Report;
+
+use super::cannot;
+
+pub(super) fn unsupported(spec: &Spec) -> Result<(), Report> {
+    let process = spec.process().as_ref();
+    let linux = spec.linux().as_ref();
+    let text = |part: Option<&Option<String>>| part.cloned().flatten().unwrap_or_default();
+    let profile = text(process.map(oci_spec::runtime::Process::apparmor_profile));
+    if !profile.is_empty() && profile != "unconfined" {
+        return Err(cannot("process.apparmorProfile", profile, "AppArmor profiles are not applied yet"));
+    }
+    for (part, label) in [
+        ("process.selinuxLabel", text(process.map(oci_spec::runtime::Process::selinux_label))),
+        ("linux.mountLabel", text(linux.map(oci_spec::runtime::Linux::mount_label))),
+    ] {
+        if !label.is_empty() {
+            return Err(cannot(part, label, "SELinux labels are not applied yet"));
+        }
+    }
+    let parts = [
+        ("process.ioPriority", process.is_some_and(|process| process.io_priority().is_some())),
+        ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),
+        ("process.execCPUAffinity", process.is_some_and(|process| process.exec_cpu_affinity().is_some())),
+        (
+            "linux.uidMappings",
+            linux.is_some_and(|linux| linux.uid_mappings().iter().flatten().next().is_some()),
+        ),
+        (
+            "linux.gidMappings",
+            linux.is_some_and(|linux| linux.gid_mappings().iter().flatten().next().is_some()),
+        ),
+        ("linux.intelRdt", linux.is_some_and(|linux| linux.intel_rdt().is_some())),
+        ("linux.personality", linux.is_some_and(|linux| linux.personality().is_some())),
+        ("linux.memoryPolicy", linux.is_some_and(|linux| linux.memory_policy().is_some())),
+        (
+            "linux.netDevices",
+            linux.is_some_and(|linux| linux.net_devices().iter().flatten().next().is_some()),
+        ),
+        (
+            "linux.timeOffsets",
+            linux.is_some_and(|linux| linux.time_offsets().iter().flatten().next().is_some()),
+        ),
+    ];
+    parts
+        .iter()
+        .find(|(_, asked)| *asked)
+        .map_or(Ok(()), |(part, _)| Err(cannot(part, "", "is not supported")))
+}

@@ -1,0 +1,1 @@
+//! Specs, and the plans they become.

@@ -1,0 +1,132 @@
+//! What is seen where in a container.
+//!
+//! The default mounts, the pod's files, and what is asked for, sorted so that a parent comes before what lies in it. A mount that is
+//! asked for takes the place of a default one at the same path and of those below it: who mounts the node's `/sys` wants to see the
+//! node's `/sys/fs/cgroup`. The pod's own files (`/dev/shm`, `/etc/hosts`, ...) give way only to one at their very path.
+//!
+//! *Invariant:* no two mounts at one path.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Mount;
+use orlop_model::container::{Mount as Asked, Propagation};
+use orlop_model::report::Report;
+
+use crate::input::{CgroupLayout, Input};
+
+pub(super) fn mounts(input: &Input<'_>) -> Result<Vec<Mount>, Report> {
+    let mut asked: Vec<Mount> = Vec::new();
+    for mount in &input.config.mounts {
+        let mount = requested(mount)?;
+        // The last one of a path is the one that would be seen.
+        asked.retain(|earlier| earlier.destination() != mount.destination());
+        asked.push(mount);
+    }
+    let taken = |path: &Path| asked.iter().any(|mount| mount.destination() == path);
+    let covered = |path: &Path| asked.iter().any(|mount| path.starts_with(mount.destination()));
+    let mut all: Vec<Mount> =
+        fresh(input).into_iter().filter(|mount| !covered(mount.destination())).collect();
+    all.extend(pods(input).into_iter().filter(|mount| !taken(mount.destination())));
+    all.extend(asked);
+    // Stable: within one depth the order of the request stays.
+    all.sort_by_key(|mount| mount.destination().components().count());
+    Ok(all)
+}
+
+fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Mount {
+    let mut mount = Mount::default();
+    mount
+        .set_destination(destination.into())
+        .set_typ(Some(kind.to_owned()))
+        .set_source(Some(source.into()))
+        .set_options(Some(options.iter().map(|&option| option.to_owned()).collect()));
+    mount
+}
+
+/// Filesystems that every container has for itself.
+fn fresh(input: &Input<'_>) -> Vec<Mount> {
+    let privileged = input.config.security.privileged;
+    let writable = if privileged { "rw" } else { "ro" };
+    let mut all = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]),
+    ];
+    if input.node.cgroups != CgroupLayout::Nowhere {
+        let options = ["nosuid", "noexec", "nodev", "relatime", writable];
+        all.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &options));
+    }
+    all
+}
+
+/// Files and directories of the pod.
+fn pods(input: &Input<'_>) -> Vec<Mount> {
+    let facts = input.facts;
+    let shm = facts.shm.clone().unwrap_or_else(|| PathBuf::from("/dev/shm"));
+    let mut all =
+        vec![mount("/dev/shm", "bind", shm, &["rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"])];
+    let writable = if input.config.security.readonly_rootfs { "ro" } else { "rw" };
+    let files = [
+        ("/etc/hostname", &facts.hostname_file),
+        ("/etc/hosts", &facts.hosts),
+        ("/etc/resolv.conf", &facts.resolv_conf),
+    ];
+    for (destination, source) in files {
+        all.extend(
+            source.iter().map(|source| mount(destination, "bind", source, &["rbind", "rprivate", writable])),
+        );
+    }
+    all
+}
+
+fn requested(asked: &Asked) -> Result<Mount, Report> {
+    let destination = clean("config.mounts.container_path", &asked.container_path)?;
+    if destination == Path::new("/") {
+        return Err(Report::field("config.mounts.container_path", "/", "the root is the image's"));
+    }
+    let source = clean("config.mounts.host_path", &asked.host_path)?;
+    if asked.recursive_read_only && !asked.readonly {
+        let cause = "needs readonly beside it";
+        return Err(Report::field("config.mounts.recursive_read_only", &asked.container_path, cause));
+    }
+    if asked.recursive_read_only && asked.propagation != Propagation::Private {
+        let cause = "needs private propagation: what arrives later would be writable";
+        return Err(Report::field("config.mounts.recursive_read_only", &asked.container_path, cause));
+    }
+    let propagation = match asked.propagation {
+        Propagation::Private => "rprivate",
+        Propagation::HostToContainer => "rslave",
+        Propagation::Bidirectional => "rshared",
+    };
+    let writable = match (asked.readonly, asked.recursive_read_only) {
+        (_, true) => "rro",
+        (true, false) => "ro",
+        (false, false) => "rw",
+    };
+    Ok(mount(destination, "bind", source, &["rbind", propagation, writable]))
+}
+
+/// An absolute path without `.`, `..` and doubled slashes.
+pub(super) fn clean(field: &str, path: &str) -> Result<PathBuf, Report> {
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err(Report::field(field, path, "must be absolute"));
+    }
+    let mut clean = PathBuf::from("/");
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    Ok(clean)
+}

@@ -1,0 +1,1 @@
+//! Requests, images and pods, and the specs they become.
