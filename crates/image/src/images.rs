@@ -154,7 +154,7 @@ impl Store {
             self.0.commit(&[&changes[changes.len() - 1..], &changes[..changes.len() - 1]].concat())?;
             image.id
         };
-        self.0.collect()?;
+        self.tidy()?;
         let gone = !self.0.known().images.contains_key(&removed);
         Ok(if gone { Removed::Gone(removed) } else { Removed::WhenReleased(removed) })
     }

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use orlop_model::reference::Digest;
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     /// What a store before this one left in `ingest`.
     left: Mutex<Vec<String>>,
     lost: Vec<String>,
+    /// Whether all that is in use is held, so that what is not held may go.
+    may_delete: AtomicBool,
 }
 
 /// A layer of this node.
@@ -90,6 +93,7 @@ impl Store {
             turn: Mutex::default(),
             left: Mutex::new(left),
             lost: Vec::new(),
+            may_delete: AtomicBool::new(false),
         };
         inner.lost = inner.reconcile()?;
         Ok(Store(Arc::new(inner)))
@@ -204,12 +208,23 @@ impl Store {
     /// Removes what nothing needs: images that were removed while in use and are so no longer, layers of no image that nobody holds,
     /// and what an earlier store left. Whoever holds something across a restart takes hold again before calling this.
     ///
+    /// Nothing is ever deleted before the first call; so a server may pull and remove while it is still finding out what it holds.
+    ///
     /// # Errors
     /// The disk fails; the next call goes on.
     pub fn sweep(&self) -> Result<(), Error> {
+        self.0.may_delete.store(true, Ordering::Release);
         self.0.collect()?;
         let left = std::mem::take(&mut *lock(&self.0.left));
         left.iter().try_for_each(|name| remove(&self.0.ingest(), name))
+    }
+
+    /// The same for those who cannot know whether everybody has taken hold again: does nothing before the first [`Store::sweep`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tidy(&self) -> Result<(), Error> {
+        if self.0.may_delete.load(Ordering::Acquire) { self.sweep() } else { Ok(()) }
     }
 }
 
