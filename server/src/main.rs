@@ -1,19 +1,60 @@
-//! The daemon.
+//! `orlopd`: serves Kubernetes' container runtime interface over native pods.
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | [`app`] | the composition root: what is made of what, start and end |
+//! | [`config`] | what the daemon was told |
+//! | [`cri`] | the edge: one verb a file |
+//! | [`pods`] | the core: pods and containers |
+//! | [`room`] | where pods' namespaces are pinned |
+//! | [`shims`] | shims as the server sees them |
+//! | [`images`], [`network`], [`node`] | images, networks and the node, as the core asks for them |
+//! | [`own`], [`explain`], [`audit`] | orlop's own service: pulls that can be watched, what is known of a thing, what the kernel has that no ledger has |
+//! | [`observe`] | log and figures |
+//! | [`blocking`], [`later`] | work that may block, work behind a caller's back |
+//! | [`failpoint`] | where a test can have the daemon die |
+//!
+//! *Invariant:* killing it stops no container, loses no log line, exit code or record. It is in no container's data path.
 
+mod app;
+mod audit;
+mod blocking;
 mod config;
-#[allow(dead_code, unused_imports, reason = "called once the services are there")]
 mod cri;
+mod explain;
+mod failpoint;
+mod images;
+mod later;
+mod network;
+mod node;
+mod observe;
+mod own;
+mod pods;
+mod room;
+mod shims;
+
+use std::process::ExitCode;
 
 use clap::Parser as _;
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     let flags = config::Flags::parse();
-    let understood = flags.socket().and_then(|_| flags.configuration().map_err(|fault| fault.to_string()));
-    match understood {
-        Ok(_) => std::process::ExitCode::SUCCESS,
+    let configuration = match flags.configuration() {
+        Ok(configuration) => configuration,
         Err(fault) => {
             eprintln!("orlopd: {fault}");
-            std::process::ExitCode::FAILURE
+            return ExitCode::from(2);
+        }
+    };
+    if flags.check_config {
+        println!("the configuration is understood");
+        return ExitCode::SUCCESS;
+    }
+    match app::run(&flags, &configuration) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            eprintln!("orlopd: {report}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -1,0 +1,200 @@
+//! The composition root: what is made of what, in which order, and how it ends.
+//!
+//! ```text
+//!  log ─▶ directories ─▶ node ─▶ room ─▶ network, images, shim ─▶ records read ─▶ socket served ─▶ shims adopted
+//! ```
+//!
+//! *Invariant:* the socket answers before any shim has been heard. An orderly end leaves containers running and, where there is no
+//! pod, leaves nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orlop_model::report::{Kind, Report};
+use orlop_proto::orlop::v1::orlop_server::OrlopServer;
+use orlop_proto::runtime::v1::image_service_server::ImageServiceServer;
+use orlop_proto::runtime::v1::runtime_service_server::RuntimeServiceServer;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+
+use crate::config::{Config, Flags};
+use crate::cri::Edge;
+use crate::images::Images;
+use crate::later::Later;
+use crate::network::Network;
+use crate::node::Node;
+use crate::observe::{self, Calls};
+use crate::own::Own;
+use crate::pods::table::Table;
+use crate::pods::{Core, Places, recover};
+use crate::room::Room;
+use crate::shims::Program;
+
+/// The largest message of a pod with many mounts and annotations; kubelet's own limit.
+const LARGEST_MESSAGE: usize = 16 << 20;
+/// How long work behind callers' backs may go on after the daemon was asked to end.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+fn failed(stage: &str, path: &Path) -> impl Fn(std::io::Error) -> Report {
+    let (stage, path) = (stage.to_owned(), path.display().to_string());
+    move |error| Report::new(Kind::Failed, stage.clone(), path.clone(), error)
+}
+
+/// Runs the daemon to its end.
+///
+/// # Errors
+/// What it could not begin with.
+pub(crate) fn run(flags: &Flags, config: &Config) -> Result<(), Report> {
+    begin_log(config);
+    let places = Places { root: flags.root.clone(), state: flags.state.clone() };
+    places.make()?;
+    let _alone = alone(&places)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4))
+        .thread_keep_alive(Duration::from_secs(2))
+        .thread_stack_size(512 << 10)
+        .enable_all()
+        .build()
+        .map_err(failed("start threads", &places.state))?;
+    let outcome = runtime.block_on(serve(flags, config, places));
+    // Threads that hang in the kernel end with the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+fn begin_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::new(format!(
+        "warn,orlopd={level},orlop_registry={level},orlop_network={level}",
+        level = config.log.level.name()
+    ));
+    let terminal = rustix::termios::isatty(std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+}
+
+/// Two daemons in one place would undo each other's work.
+fn alone(places: &Places) -> Result<rustix::fd::OwnedFd, Report> {
+    let path = places.state.join("lock");
+    let io = |errno: rustix::io::Errno| failed("lock", &path)(errno.into());
+    let file = rustix::fs::open(&path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
+    let file = file.map_err(io)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        Report::new(Kind::WrongState, "--state", places.state.display().to_string(), "another orlopd works here")
+            .advise("give each daemon its own --root, --state and --socket")
+    })?;
+    Ok(file)
+}
+
+async fn serve(flags: &Flags, config: &Config, places: Places) -> Result<(), Report> {
+    let core = compose(config, places)?;
+    let calls = Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
+    recover::recover(&core);
+    let socket = flags.socket().map_err(|cause| Report::new(Kind::BadRequest, "--socket", "", cause))?;
+    let listener = observe::listen(&socket).map_err(failed("listen", &socket))?;
+    if let Some(address) = &config.metrics.address {
+        observe::serve(address, Arc::clone(&calls)).await.map_err(failed("listen", Path::new("[metrics] address")))?;
+    }
+    let edge = Edge::new(Arc::clone(&core), calls);
+    tracing::info!(socket = %socket.display(), pods = core.table.pods().len(), "serving");
+    notify("READY=1");
+    let served = tonic::transport::Server::builder()
+        .add_service(RuntimeServiceServer::new(edge.clone()).max_decoding_message_size(LARGEST_MESSAGE))
+        .add_service(ImageServiceServer::new(edge).max_decoding_message_size(LARGEST_MESSAGE))
+        .add_service(OrlopServer::new(Own::new(Arc::clone(&core))))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), asked_to_end());
+    let ended = end_of(served, &socket).await;
+    notify("STOPPING=1");
+    core.later.finish(END_PATIENCE).await;
+    leave_nothing(&core).await;
+    let _ = std::fs::remove_file(&socket);
+    tracing::info!("ended; containers go on");
+    ended
+}
+
+/// Serves until asked to end; calls that are under way then have a moment to.
+async fn end_of(
+    served: impl Future<Output = Result<(), tonic::transport::Error>>,
+    socket: &Path,
+) -> Result<(), Report> {
+    let served = std::pin::pin!(served);
+    let late = async {
+        asked_to_end().await;
+        tokio::time::sleep(END_PATIENCE).await;
+    };
+    tokio::select! {
+        served = served => {
+            served.map_err(|error| Report::new(Kind::Failed, "serve", socket.display().to_string(), error))
+        }
+        () = late => Ok(()),
+    }
+}
+
+fn compose(config: &Config, places: Places) -> Result<Arc<Core>, Report> {
+    let mut node = Node::probe(config)?;
+    node.make_shim_cgroups()?;
+    let room = Room::enter(&places.state)?;
+    let network = Network::new(&config.network, &places.state)?;
+    let images = Images::open(&places.root.join("images"), &config.registry.certs_dir)?;
+    let shim = match &config.shim.path {
+        Some(path) => Program::open(path)?,
+        None => Program::open(&beside("orlop-shim"))?,
+    };
+    let seccomp = crate::pods::plan::Profiles::new(config)?;
+    Ok(Arc::new(Core {
+        places,
+        room,
+        network,
+        images,
+        node,
+        shim,
+        seccomp,
+        table: Table::default(),
+        later: Later::default(),
+    }))
+}
+
+/// A program in this program's own directory.
+fn beside(name: &str) -> std::path::PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.parent().unwrap_or(Path::new("/")).join(name)
+}
+
+/// SIGTERM or SIGINT.
+async fn asked_to_end() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Where no pod is left: bridge, rules, room and cgroups go too.
+async fn leave_nothing(core: &Arc<Core>) {
+    let left = std::fs::read_dir(core.places.state.join("pods")).map_or(1, Iterator::count);
+    if left != 0 {
+        return;
+    }
+    if let Err(report) = core.network.teardown().await {
+        tracing::warn!("network not taken down: {report}");
+    }
+    Room::leave(&core.places.state);
+    core.node.remove_cgroups();
+}
+
+/// sd_notify(3): tells systemd how the daemon stands, where systemd asks.
+fn notify(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(path) = path.to_str() else { return };
+    let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return };
+    let address = match path.strip_prefix('@') {
+        Some(name) => <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name),
+        None => std::os::unix::net::SocketAddr::from_pathname(path),
+    };
+    // Where nobody listens nobody is told.
+    if let Ok(address) = address {
+        let _ = socket.send_to_addr(state.as_bytes(), &address);
+    }
+}

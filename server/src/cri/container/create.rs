@@ -1,0 +1,20 @@
+//! `CreateContainer`: a container that can be started, or the one that has the name already.
+
+use std::sync::Arc;
+
+use orlop_model::report::Report;
+use orlop_proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
+
+use crate::cri::convert;
+use crate::pods::{Core, create};
+
+pub(crate) async fn answer(
+    core: Arc<Core>,
+    request: CreateContainerRequest,
+) -> Result<CreateContainerResponse, Report> {
+    let pod = core.table.pod(&request.pod_sandbox_id)?;
+    let asked = request.config.unwrap_or_default();
+    let config = convert::container_config(&asked, &pod.config, core.node.door)?;
+    let container = create::run(&core, &pod, config, asked).await?;
+    Ok(CreateContainerResponse { container_id: container.id.to_string() })
+}

@@ -1,0 +1,7 @@
+//! Calls about images.
+
+pub(super) mod fs_info;
+pub(super) mod list;
+pub(super) mod pull;
+pub(super) mod remove;
+pub(super) mod status;

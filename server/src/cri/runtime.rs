@@ -1,0 +1,5 @@
+//! Calls about the runtime itself.
+
+pub(super) mod config;
+pub(super) mod status;
+pub(super) mod version;

@@ -1,0 +1,48 @@
+//! `Status`: whether pods can be run, and which features they can ask for.
+
+use std::collections::BTreeMap;
+
+use orlop_model::report::Report;
+use orlop_proto::runtime::v1::{
+    RuntimeCondition, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeStatus, StatusRequest,
+    StatusResponse,
+};
+
+use crate::pods::Core;
+
+pub(crate) async fn answer(core: &Core, request: StatusRequest) -> Result<StatusResponse, Report> {
+    let condition = |kind: &str, state: Result<(), (&str, &str)>| {
+        let (reason, message) = state.err().unwrap_or(("", ""));
+        RuntimeCondition {
+            r#type: kind.into(),
+            status: state.is_ok(),
+            reason: reason.into(),
+            message: message.into(),
+        }
+    };
+    let conditions = vec![condition("RuntimeReady", Ok(())), condition("NetworkReady", core.network.condition())];
+    let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
+    let handler = |name: &str| RuntimeHandler { name: name.into(), features: Some(features) };
+    Ok(StatusResponse {
+        status: Some(RuntimeStatus { conditions }),
+        info: if request.verbose { info(core) } else { BTreeMap::new() },
+        // Kubelet looks for the default handler under the empty name.
+        runtime_handlers: vec![handler(""), handler("native")],
+        features: Some(RuntimeFeatures {
+            supplemental_groups_policy: true,
+            user_namespaces_host_network: false,
+            mount_options: false,
+        }),
+    })
+}
+
+fn info(core: &Core) -> BTreeMap<String, String> {
+    let facts = serde_json::json!({
+        "root": core.places.root,
+        "state": core.places.state,
+        "kernel": core.node.kernel,
+        "cgroups": core.node.hierarchies.layout().name(),
+        "cgroupParent": core.node.cgroup_parent,
+    });
+    BTreeMap::from([("node".to_owned(), facts.to_string())])
+}

@@ -1,0 +1,36 @@
+//! `PodSandboxStatus`: one pod and how its containers stand.
+
+use std::collections::BTreeMap;
+
+use orlop_model::report::{Kind, Report};
+use orlop_proto::runtime::v1::{PodSandboxStatusRequest, PodSandboxStatusResponse};
+
+use crate::cri::shape;
+use crate::pods::{Core, Places, now};
+
+pub(crate) async fn answer(
+    core: &Core,
+    request: PodSandboxStatusRequest,
+) -> Result<PodSandboxStatusResponse, Report> {
+    let pod = core.table.pod(&request.pod_sandbox_id)?;
+    let Some(state) = shape::pod_state(&pod.state()) else {
+        return Err(Report::new(Kind::NotFound, "find", format!("pod sandbox \"{}\"", pod.id), "it is not made yet"));
+    };
+    let containers = core.table.containers_of(&pod.id);
+    let mut info = BTreeMap::new();
+    if request.verbose {
+        let facts = serde_json::json!({
+            "netns": (!pod.config.namespaces.host_network).then(|| Places::netns(&pod.id)),
+            "init": pod.made().and_then(|made| made.init),
+            "stagesMicroseconds": pod.made().map(|made| made.stages.clone()).unwrap_or_default(),
+            "ledger": pod.ledger().as_ref().map(|ledger| ledger.standing().iter().map(ToString::to_string).collect::<Vec<_>>()),
+        });
+        info.insert("info".to_owned(), facts.to_string());
+    }
+    Ok(PodSandboxStatusResponse {
+        status: Some(shape::pod_status(&pod, state)),
+        info,
+        containers_statuses: containers.iter().filter_map(|container| shape::container_status(container)).collect(),
+        timestamp: now().0,
+    })
+}

@@ -1,0 +1,96 @@
+//! Images, as the core asks for them.
+//!
+//! *Invariant:* the store's own work is done on a thread that may block.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use orlop_image::{Image, ImageConfig, Lease, Removed, Store};
+use orlop_model::reference::Reference;
+use orlop_model::report::{Kind, Report};
+use orlop_registry::{Auth, Client, Patience, Pulls, Settings};
+
+use crate::blocking::blocking;
+
+/// The store, and the way into it.
+#[derive(Clone)]
+pub(crate) struct Images {
+    pub(crate) store: Store,
+    pub(crate) pulls: Pulls,
+}
+
+impl Images {
+    /// The image that a name or id leads to.
+    ///
+    /// # Errors
+    /// `NotFound`; a name that is none.
+    pub(crate) fn find(&self, field: &str, name: &str) -> Result<Arc<Image>, Report> {
+        self.resolve(field, name)?.ok_or_else(|| {
+            let shown: String = name.chars().take(128).flat_map(char::escape_debug).collect();
+            Report::new(Kind::NotFound, field.to_owned(), format!("\"{shown}\""), "this image is not on the node")
+                .advise("pull it first")
+        })
+    }
+
+    /// The same; `None` if there is none.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub(crate) fn resolve(&self, field: &str, name: &str) -> Result<Option<Arc<Image>>, Report> {
+        self.store.resolve(name).map_err(|error| {
+            let mut report = Report::from(error);
+            if report.kind == Kind::BadRequest {
+                report.stage = field.to_owned();
+            }
+            report
+        })
+    }
+
+    /// Keeps an image's layers as long as the lease lives; `None` if the image is not known.
+    pub(crate) fn hold(&self, id: &str) -> Option<Lease> {
+        self.store.hold(id.parse().ok()?).ok()
+    }
+
+    /// The image's configuration.
+    pub(crate) fn config(&self, image: &Image) -> Result<Arc<ImageConfig>, Report> {
+        self.store.config(image.id).map_err(Report::from)
+    }
+
+    /// Opens the store, and the way to registries.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub(crate) fn open(root: &Path, certs_dir: &Path) -> Result<Self, Report> {
+        let store = Store::open(root).map_err(Report::from)?;
+        for lost in store.lost() {
+            tracing::warn!("{lost}");
+        }
+        let client = Client::new(Settings { certs_dir: certs_dir.to_owned(), patience: Patience::default() });
+        let pulls = Pulls::new(store.clone(), client, Pulls::usual_budget());
+        Ok(Images { store, pulls })
+    }
+
+    /// Pulls, or joins the pull of the same.
+    ///
+    /// # Errors
+    /// As the registry or the disk says.
+    pub(crate) async fn pull(&self, reference: &Reference, auth: Option<Auth>) -> Result<Arc<Image>, Report> {
+        let outcome = self.pulls.pull(reference, auth).outcome().await;
+        outcome.map(|pulled| pulled.image).map_err(|error| error.report(&reference.to_string()))
+    }
+
+    /// Removes an image with all its names. Idempotent.
+    ///
+    /// # Errors
+    /// A name that is none; the disk's own.
+    pub(crate) async fn remove(&self, name: &str) -> Result<Removed, Report> {
+        let (store, name) = (self.store.clone(), name.to_owned());
+        blocking("remove image", move || {
+            let removed = store.remove(&name)?;
+            store.sweep()?;
+            Ok(removed)
+        })
+        .await?
+        .map_err(|error: orlop_image::Error| Report::from(error))
+    }
+}

@@ -1,0 +1,152 @@
+//! Pods' networks, as the core asks for them.
+//!
+//! *Invariant:* the network's own sockets are asked on a thread that may block, never on one that serves calls.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use orlop_model::id::PodId;
+use orlop_model::pod::HostPort;
+use orlop_model::report::{Kind, Report};
+use orlop_network::{Bridge, Lease, Net4, Net6, Settings, host_ifname};
+use rustix::fs::OFlags;
+use rustix::mount::mount_bind;
+
+use crate::blocking::blocking;
+use crate::config::{self, NetworkMode};
+use crate::room;
+
+/// Who makes pods' networks.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    bridge: Option<Arc<Bridge>>,
+}
+
+impl Network {
+    /// As configured. Makes nothing yet.
+    ///
+    /// # Errors
+    /// A setting that cannot be.
+    pub(crate) fn new(config: &config::Network, state: &Path) -> Result<Self, Report> {
+        if config.mode == NetworkMode::Cni {
+            return Ok(Network { bridge: None });
+        }
+        let bad = |error| Report::new(Kind::BadRequest, "[network] subnet", "", error);
+        let subnet6 = config.subnet6.map(|net| Net6::new(net.address, net.prefix)).transpose().map_err(bad)?;
+        let settings = Settings {
+            bridge: config.bridge.clone(),
+            subnet: Net4::new(config.subnet.address, config.subnet.prefix).map_err(bad)?,
+            subnet6,
+            state_dir: state.join("network"),
+            tag: format!("orlop:{}", config.bridge),
+        };
+        Ok(Network { bridge: Some(Arc::new(Bridge::new(settings)?)) })
+    }
+
+    /// Whether pods can have a network, and why not.
+    pub(crate) fn condition(&self) -> Result<(), (&'static str, &'static str)> {
+        match &self.bridge {
+            Some(_) => Ok(()),
+            None => Err((
+                "CniNotSupported",
+                "[network] mode is cni, which this version does not serve yet; set it to bridge",
+            )),
+        }
+    }
+
+    fn bridge(&self) -> Result<&Arc<Bridge>, Report> {
+        self.bridge.as_ref().ok_or_else(|| {
+            let (_, message) = self.condition().err().unwrap_or(("", ""));
+            Report::new(Kind::Unavailable, "network", "", message)
+        })
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        stage: &'static str,
+        work: impl FnOnce(&Bridge) -> Result<T, orlop_network::Error> + Send + 'static,
+    ) -> Result<T, Report> {
+        let bridge = Arc::clone(self.bridge()?);
+        blocking(stage, move || work(&bridge)).await?.map_err(Report::from)
+    }
+
+    /// Has the bridge and its rules ready. Cheap once they are.
+    pub(crate) async fn ready(&self) -> Result<(), Report> {
+        self.ask("network", Bridge::ensure).await
+    }
+
+    /// The pod's addresses.
+    pub(crate) async fn lease(&self, pod: &PodId) -> Result<Lease, Report> {
+        let pod = pod.clone();
+        self.ask("lease", move |bridge| bridge.lease(pod.as_str())).await
+    }
+
+    /// Gives them back. Idempotent.
+    pub(crate) async fn release(&self, pod: &PodId) -> Result<(), Report> {
+        let pod = pod.clone();
+        self.ask("release lease", move |bridge| bridge.release(pod.as_str())).await
+    }
+
+    /// The name of the host's end of the pod's veth pair.
+    pub(crate) fn veth(pod: &PodId) -> String {
+        host_ifname(pod.as_str())
+    }
+
+    /// Connects the pod.
+    pub(crate) async fn attach(&self, pod: &PodId, lease: &Lease, network: room::Network) -> Result<(), Report> {
+        let (pod, lease) = (pod.clone(), *lease);
+        self.ask("attach", move |bridge| {
+            bridge.attach(pod.as_str(), &lease, network.namespace.as_fd(), &network.socket).map(drop)
+        })
+        .await
+    }
+
+    /// Disconnects the pod. Idempotent; slow.
+    pub(crate) async fn detach(&self, pod: &PodId) -> Result<(), Report> {
+        let pod = pod.clone();
+        self.ask("detach", move |bridge| bridge.detach(pod.as_str())).await
+    }
+
+    /// Leads ports of the node to the pod.
+    pub(crate) async fn open_ports(&self, pod: &PodId, lease: &Lease, ports: &[HostPort]) -> Result<(), Report> {
+        let (pod, lease, ports) = (pod.clone(), *lease, ports.to_vec());
+        self.ask("host ports", move |bridge| bridge.host_ports_add(pod.as_str(), &lease, &ports)).await
+    }
+
+    /// Closes the pod's ports. Idempotent.
+    pub(crate) async fn close_ports(&self, pod: &PodId) -> Result<(), Report> {
+        let pod = pod.clone();
+        self.ask("host ports", move |bridge| bridge.host_ports_remove(pod.as_str())).await
+    }
+
+    /// Takes bridge and rules down: for a daemon that leaves no pod.
+    pub(crate) async fn teardown(&self) -> Result<(), Report> {
+        if self.bridge.is_none() {
+            return Ok(());
+        }
+        self.ask("network", Bridge::teardown).await
+    }
+
+    /// What the kernel and the files have of it.
+    pub(crate) async fn audit(&self) -> Result<orlop_network::Audit, Report> {
+        if self.bridge.is_none() {
+            return Ok(orlop_network::Audit::default());
+        }
+        self.ask("audit", Bridge::audit).await
+    }
+}
+
+/// The lease's addresses, IPv4 first.
+pub(crate) fn addresses(lease: &Lease) -> Vec<IpAddr> {
+    std::iter::once(IpAddr::V4(lease.v4)).chain(lease.v6.map(IpAddr::V6)).collect()
+}
+
+/// Pins a network namespace at `path`.
+pub(crate) fn pin(namespace: BorrowedFd<'_>, path: &Path) -> Result<(), Report> {
+    let failed = |errno| Report::new(Kind::Failed, "pin netns", path.display().to_string(), errno);
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;
+    drop(rustix::fs::open(path, flags, rustix::fs::Mode::from_raw_mode(0o444)).map_err(failed)?);
+    mount_bind(format!("/proc/self/fd/{}", namespace.as_raw_fd()), path).map_err(failed)
+}

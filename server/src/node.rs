@@ -1,0 +1,129 @@
+//! What this node is and can do, asked once at start.
+//!
+//! *Invariant:* looked at, never changed.
+
+use std::path::{Path, PathBuf};
+
+use orlop_cgroup::Hierarchies;
+use orlop_model::pod::PodConfig;
+use orlop_model::report::{Kind, Report};
+use orlop_spec::input::{CgroupLayout, Hierarchy};
+
+use crate::config::Config;
+use crate::cri::convert;
+
+/// What is known of the node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Release of its kernel.
+    pub(crate) kernel: String,
+    /// The same: major, minor.
+    pub(crate) kernel_version: (u32, u32),
+    /// How cgroups are mounted, as a container sees it.
+    pub(crate) layout: CgroupLayout,
+    /// Its host name.
+    pub(crate) hostname: String,
+    /// Capabilities that this daemon may hand on: its bounding set, as a mask.
+    pub(crate) capabilities: u64,
+    /// Its cgroup hierarchies.
+    pub(crate) hierarchies: Hierarchies,
+    /// Cgroup below which pods live that name none.
+    pub(crate) cgroup_parent: String,
+    /// Files by which a shim leaves this daemon's cgroups.
+    pub(crate) shim_cgroups: Vec<PathBuf>,
+    /// The lowest `oom_score_adj` that the kernel grants a child of this daemon.
+    pub(crate) oom_floor: i32,
+    /// What the door has to know.
+    pub(crate) door: convert::Node,
+}
+
+impl Node {
+    /// Looks at the node.
+    ///
+    /// # Errors
+    /// If what a daemon cannot do without is not there.
+    pub(crate) fn probe(config: &Config) -> Result<Self, Report> {
+        let read = |path: &str| {
+            std::fs::read_to_string(path).map_err(|error| Report::new(Kind::Failed, "look at node", path, error))
+        };
+        let uname = rustix::system::uname();
+        let hierarchies = Hierarchies::detect(&read("/proc/self/mountinfo")?, Path::new("/"));
+        let status = read("/proc/self/status")?;
+        let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+        let capabilities = bounding.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        let adjustment = read("/proc/self/oom_score_adj")?.trim().parse().unwrap_or(0);
+        Ok(Node {
+            kernel_version: version(&uname.release().to_string_lossy()),
+            layout: layout(&hierarchies),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            hostname: uname.nodename().to_string_lossy().into_owned(),
+            capabilities,
+            shim_cgroups: Vec::new(),
+            cgroup_parent: format!("/{}", config.cgroup.parent.trim_matches('/')),
+            oom_floor: if capabilities & CAP_SYS_RESOURCE == 0 { adjustment } else { -1000 },
+            hierarchies,
+            door: convert::Node::probe(),
+        })
+    }
+
+    /// Makes the cgroup in which shims live, beside the pods': in the hierarchies that charge for memory and count processes, so
+    /// that nothing of the runtime is charged to a pod or to whoever started the daemon.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn make_shim_cgroups(&mut self) -> Result<(), Report> {
+        let path = format!("{}/shims", self.cgroup_parent);
+        let relative = path.trim_start_matches('/');
+        let mounts = [self.hierarchies.v1("memory"), self.hierarchies.unified()];
+        for mount in mounts.into_iter().flatten() {
+            let directory = mount.join(relative);
+            orlop_cgroup::act::make(&directory).map_err(|error| {
+                Report::new(Kind::Failed, "make cgroup", directory.display().to_string(), error)
+            })?;
+            self.shim_cgroups.push(directory.join("cgroup.procs"));
+        }
+        Ok(())
+    }
+
+    /// Takes the daemon's own cgroups away, where nothing is in them.
+    pub(crate) fn remove_cgroups(&self) {
+        for path in [format!("{}/shims", self.cgroup_parent), self.cgroup_parent.clone()] {
+            for directory in self.hierarchies.directories(&path).unwrap_or_default() {
+                let _ = std::fs::remove_dir(directory);
+            }
+        }
+    }
+
+    /// Whether a pod like this can be run here.
+    ///
+    /// # Errors
+    /// Which handler is not known.
+    pub(crate) fn can_run(&self, pod: &PodConfig) -> Result<(), Report> {
+        match pod.handler.as_str() {
+            "" | "native" => Ok(()),
+            other => Err(Report::field("runtime_handler", other, "there is no such handler on this node")
+                .advise("known are \"\" and native")),
+        }
+    }
+}
+
+const CAP_SYS_RESOURCE: u64 = 1 << 24;
+
+/// Major and minor of a kernel's release, `6.18.44-x`.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// What a container's view of the cgroups is made of.
+fn layout(hierarchies: &Hierarchies) -> CgroupLayout {
+    let mounts = hierarchies.v1_mounts();
+    if mounts.is_empty() {
+        return hierarchies.unified().map_or(CgroupLayout::Nowhere, |mount| CgroupLayout::V2(mount.to_owned()));
+    }
+    let hierarchy = |(mountpoint, options): (&Path, Vec<&str>)| Hierarchy {
+        mountpoint: mountpoint.to_owned(),
+        options: options.into_iter().map(str::to_owned).collect(),
+    };
+    CgroupLayout::V1(mounts.into_iter().map(hierarchy).collect())
+}

@@ -1,0 +1,127 @@
+//! The core: pods and containers, what is done to them, and how they come back after a restart.
+//!
+//! | room | what it is for |
+//! | --- | --- |
+//! | [`table`] | who exists, by id, prefix and name |
+//! | [`pod`], [`container`] | one pod, one container: its state, and what waits for it |
+//! | [`up`] | a pod is made |
+//! | [`create`], [`plan`] | a container is made: request, OCI spec, plan |
+//! | [`deeds`] | a container is launched, asked to end, killed |
+//! | [`exec`] | a process beside the first |
+//! | [`down`] | what was made is unmade: the one walk of rollback, stop, remove and recovery |
+//! | [`ledger`] | what was made and must come down |
+//! | [`record`] | what a successor of this daemon needs to know |
+//! | [`recover`] | the successor reads it |
+//!
+//! A call travels so: the edge parses; the core tells a pod or container an event; its state changes by a pure function
+//! ([`orlop_model::life`]) under its own lock, at once; the deed that follows from it runs as a task of its own and comes back as an
+//! event; the call waits for the *state*, not for its own work. So a retry joins by itself, a caller that leaves takes nothing with
+//! it, and a read is a look at the last state.
+//!
+//! *Invariant:* no handler owns anything. No lock is held while something is waited for.
+
+pub(crate) mod container;
+pub(crate) mod create;
+mod deeds;
+pub(crate) mod down;
+pub(crate) mod exec;
+pub(crate) mod ledger;
+pub(crate) mod plan;
+pub(crate) mod pod;
+pub(crate) mod record;
+pub(crate) mod recover;
+pub(crate) mod table;
+pub(crate) mod up;
+
+use std::path::{Path, PathBuf};
+
+use orlop_model::id::{ContainerId, PodId};
+use orlop_model::report::{Kind, Report};
+use orlop_model::time::Timestamp;
+
+use crate::images::Images;
+use crate::later::Later;
+use crate::network::Network;
+use crate::node::Node;
+use crate::room::Room;
+use crate::shims::Program;
+use table::Table;
+
+/// Everything that a deed may need.
+pub(crate) struct Core {
+    pub(crate) places: Places,
+    pub(crate) room: Room,
+    pub(crate) network: Network,
+    pub(crate) images: Images,
+    pub(crate) node: Node,
+    pub(crate) shim: Program,
+    pub(crate) seccomp: plan::Profiles,
+    pub(crate) table: Table,
+    pub(crate) later: Later,
+}
+
+/// Where things lie.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// What outlives a boot.
+    pub(crate) root: PathBuf,
+    /// What does not.
+    pub(crate) state: PathBuf,
+}
+
+impl Places {
+    /// A pod's records, ledger, and files that its containers see.
+    pub(crate) fn pod(&self, pod: &PodId) -> PathBuf {
+        self.state.join("pods").join(pod.as_str())
+    }
+
+    /// A container's records, ledger, and its shim's socket.
+    pub(crate) fn container(&self, container: &ContainerId) -> PathBuf {
+        self.state.join("containers").join(container.as_str())
+    }
+
+    /// A container's own layer.
+    pub(crate) fn layer(&self, container: &ContainerId) -> PathBuf {
+        self.root.join("containers").join(container.as_str())
+    }
+
+    /// Layers on their way out.
+    pub(crate) fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    /// The pin of a pod's network namespace: where CNI plugins and `ip netns` look.
+    pub(crate) fn netns(pod: &PodId) -> PathBuf {
+        Path::new("/run/netns").join(pod.as_str())
+    }
+
+    /// Makes the directories that are not there.
+    pub(crate) fn make(&self) -> Result<(), Report> {
+        let all = [self.state.join("pods"), self.state.join("containers"), self.root.join("containers"), self.trash()];
+        for directory in all.iter().map(PathBuf::as_path).chain([Path::new("/run/netns")]) {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                Report::new(Kind::Failed, "make directory", directory.display().to_string(), error)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The time, as CRI counts it.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::of(std::time::SystemTime::now())
+}
+
+/// 32 random bytes, for an id.
+pub(crate) fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        // getrandom(2) of so few bytes fails only before the kernel has any randomness at all.
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    bytes
+}

@@ -1,0 +1,258 @@
+//! One container: its state, and what waits for it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use orlop_model::container::ContainerName;
+use orlop_model::id::ContainerId;
+use orlop_model::life::container::{Deed, Event, Refused, State};
+use orlop_model::report::{Kind, Report};
+use orlop_model::time::Timestamp;
+use orlop_proto::runtime::v1::ContainerConfig;
+use orlop_wire::plan::Operation;
+use orlop_wire::record::Born;
+use tokio::sync::watch;
+
+use super::Core;
+use super::ledger::Ledger;
+use super::pod::Pod;
+use crate::shims::Link;
+
+/// One container.
+pub(crate) struct Container {
+    pub(crate) id: ContainerId,
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) name: ContainerName,
+    /// As it was asked for: given back in statuses, written to the record.
+    pub(crate) asked: ContainerConfig,
+    pub(crate) created_at: Timestamp,
+    /// What creating it brought; `None` while it is being created.
+    facts: watch::Sender<Option<Result<Arc<Facts>, Report>>>,
+    state: watch::Sender<State>,
+    life: Mutex<Life>,
+}
+
+/// What creating a container brought.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    /// The image's id.
+    pub(crate) image: String,
+    /// The image's name with its digest, as CRI's `image_ref`.
+    pub(crate) image_ref: String,
+    /// Log file, absolute; empty: none.
+    pub(crate) log_path: String,
+    /// What ends it gracefully.
+    pub(crate) stop_signal: i32,
+    /// Who runs its program: user, group, all groups.
+    pub(crate) user: (u32, u32, Vec<u32>),
+    /// Its own cgroups.
+    pub(crate) cgroups: Vec<PathBuf>,
+    /// The one whose `cgroup.kill` ends it.
+    pub(crate) unified: Option<PathBuf>,
+    /// Its layers, the topmost first.
+    pub(crate) layers: Vec<PathBuf>,
+    /// The container whose PID namespace it lives in, if it is another's.
+    pub(crate) target: Option<ContainerId>,
+    /// What an exec's child does; its [`Operation::Execute`] is a pattern.
+    pub(crate) exec: Vec<Operation>,
+}
+
+/// What changes while it lives.
+#[derive(Default)]
+pub(crate) struct Life {
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) link: Option<Link>,
+    pub(crate) born: Option<Born>,
+    /// Why the last removal did not come to its end.
+    pub(crate) trouble: Option<Report>,
+    /// Keeps its image's layers.
+    pub(crate) hold: Option<orlop_image::Lease>,
+}
+
+impl Container {
+    pub(crate) fn new(
+        id: ContainerId,
+        pod: Arc<Pod>,
+        name: ContainerName,
+        asked: ContainerConfig,
+        created_at: Timestamp,
+    ) -> Self {
+        Container {
+            id,
+            pod,
+            name,
+            asked,
+            created_at,
+            facts: watch::Sender::new(None),
+            state: watch::Sender::new(State::Created),
+            life: Mutex::default(),
+        }
+    }
+
+    /// The last state. Never waits.
+    pub(crate) fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Sets where it stands: after a restart only.
+    pub(super) fn recovered(&self, state: State) {
+        self.state.send_replace(state);
+    }
+
+    /// What creating it brought; `None` while it is being created, or if it could not be.
+    pub(crate) fn facts(&self) -> Option<Arc<Facts>> {
+        self.facts.borrow().as_ref().and_then(|facts| facts.as_ref().ok().cloned())
+    }
+
+    pub(super) fn set_facts(&self, facts: Result<Facts, Report>) {
+        self.facts.send_replace(Some(facts.map(Arc::new)));
+    }
+
+    /// Waits until it is created, or could not be.
+    ///
+    /// # Errors
+    /// Why it could not be created.
+    pub(crate) async fn created(&self) -> Result<Arc<Facts>, Report> {
+        let mut facts = self.facts.subscribe();
+        match facts.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(facts)) => facts.clone(),
+            // The sender is this container's own.
+            _ => Err(Report::new(Kind::Failed, "create container", self.id.short(), "nobody creates it")),
+        }
+    }
+
+    /// What changes while it lives, for a short look or change.
+    pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().expect("invariant: nothing panics while it holds a container's life")
+    }
+
+    /// Changes the ledger, which is there from the first step of creating on.
+    pub(super) fn with_ledger<T>(&self, change: impl FnOnce(&mut Ledger) -> Result<T, Report>) -> Result<T, Report> {
+        match self.life().ledger.as_mut() {
+            Some(ledger) => change(ledger),
+            None => Err(Report::new(Kind::Failed, "write ledger", self.id.short(), "it is not open")),
+        }
+    }
+
+    /// When its program began; [`Timestamp::NEVER`] if it has not.
+    pub(crate) fn started_at(&self) -> Timestamp {
+        self.life().born.as_ref().map_or(Timestamp::NEVER, |born| Timestamp(born.at))
+    }
+
+    /// Tells what happened; has done what follows from it.
+    ///
+    /// # Errors
+    /// [`Refused`] as the state says.
+    pub(super) fn tell(self: &Arc<Self>, core: &Arc<Core>, event: &Event) -> Result<(), Refused> {
+        let mut outcome = Ok(None);
+        let mut patience = None;
+        self.state.send_if_modified(|state| match state.on(event, Instant::now(), super::now()) {
+            Ok((next, deed)) => {
+                outcome = Ok(deed);
+                let changed = *state != next;
+                if let (true, State::Stopping { kill_at }) = (changed, &next) {
+                    patience = Some(*kill_at);
+                }
+                *state = next;
+                changed
+            }
+            Err(refused) => {
+                outcome = Err(refused);
+                false
+            }
+        });
+        if let Some(kill_at) = patience.filter(|kill_at| *kill_at > Instant::now()) {
+            let (container, core) = (Arc::clone(self), Arc::clone(core));
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep_until(kill_at.into()) => {
+                        // An earlier end is news that is in the state already.
+                        let _ = container.tell(&core, &Event::PatienceEnded);
+                    }
+                    _ = container.until(State::has_ended) => {}
+                }
+            });
+        }
+        if let Some(deed) = outcome? {
+            let (container, core) = (Arc::clone(self), Arc::clone(core));
+            tokio::spawn(async move {
+                match deed {
+                    Deed::Launch => super::deeds::launch(&core, &container).await,
+                    Deed::Ask => super::deeds::ask(&core, &container).await,
+                    Deed::Kill => super::deeds::kill(&core, &container).await,
+                    Deed::TearDown => super::down::remove_container(&core, &container).await,
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits for a state.
+    pub(super) async fn until(&self, enough: impl FnMut(&State) -> bool) -> State {
+        let mut state = self.state.subscribe();
+        // An error would mean that the container is dropped, and this borrows it.
+        state.wait_for(enough).await.map_or_else(|_| self.state(), |state| state.clone())
+    }
+
+    /// Has it run. Joins a start that is under way.
+    ///
+    /// # Errors
+    /// Why it is not running: refused, or the report of the stage that failed.
+    pub(crate) async fn start(self: &Arc<Self>, core: &Arc<Core>) -> Result<(), Report> {
+        self.created().await?;
+        self.tell(core, &Event::Start).map_err(|refused| self.refused("start container", refused))?;
+        let state = self.until(|state| !matches!(state, State::Created | State::Starting)).await;
+        match state.exit().and_then(|exit| exit.report.clone()) {
+            Some(report) if self.life().born.is_none() => Err(report),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has it end within `grace`, and returns when no process of it is left. Joins a stop that is under way.
+    pub(crate) async fn stop(self: &Arc<Self>, core: &Arc<Core>, grace: Duration) {
+        if self.created().await.is_ok() {
+            // Never refused: stopping what has ended is no error.
+            let _ = self.tell(core, &Event::Stop { grace });
+            self.until(State::has_ended).await;
+        }
+    }
+
+    /// Removes it; one that runs is killed first. Joins a removal that is under way.
+    ///
+    /// # Errors
+    /// What did not come down; the next removal tries it again.
+    pub(crate) async fn remove(self: &Arc<Self>, core: &Arc<Core>) -> Result<(), Report> {
+        if self.created().await.is_err() {
+            return Ok(());
+        }
+        if !self.state().has_ended() && self.state() != State::Created {
+            let _ = self.tell(core, &Event::Remove);
+            self.until(State::has_ended).await;
+        }
+        self.tell(core, &Event::Remove).map_err(|refused| self.refused("remove container", refused))?;
+        match self.until(|state| !matches!(state, State::Removing(_))).await {
+            State::Gone => Ok(()),
+            _ => Err(self.life().trouble.clone().unwrap_or_else(|| {
+                Report::new(Kind::Failed, "remove container", self.id.short(), "it did not come down")
+            })),
+        }
+    }
+
+    fn refused(&self, stage: &str, refused: Refused) -> Report {
+        Report::new(Kind::WrongState, stage, self.id.short(), refused)
+    }
+}
+
+/// A state in a word.
+pub(crate) fn word(state: &State) -> &'static str {
+    match state {
+        State::Created => "created",
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Stopping { .. } => "stopping",
+        State::Exited(_) => "exited",
+        State::Removing(_) => "removing",
+        State::Gone => "gone",
+    }
+}

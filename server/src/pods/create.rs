@@ -1,0 +1,173 @@
+//! A container is created: request, OCI spec, plan; nothing of it runs.
+//!
+//! ```text
+//!  claim the name ─▶ image held ─▶ directories, ledger ─▶ who it runs as ─▶ OCI spec ─▶ plan ─▶ record ─▶ Created
+//! ```
+//!
+//! *Invariant:* whatever a container is refused for, it is refused for here, and nothing of it is left. A plan that is on disk can be
+//! carried out.
+
+use std::sync::Arc;
+
+use orlop_image::{Image, ImageConfig};
+use orlop_model::container::{ContainerConfig, PidNamespace};
+use orlop_model::id::ContainerId;
+use orlop_model::life::pod::State as PodState;
+use orlop_model::report::{Kind, Report};
+use orlop_proto::runtime::v1::{ContainerConfig as Asked, NamespaceMode};
+use orlop_spec::accounts::{Identity, Wish, resolve};
+use orlop_wire::code::Wire as _;
+use orlop_wire::record::file;
+
+use super::Core;
+use super::container::{Container, Facts};
+use super::ledger::{Ledger, Thing};
+use super::plan::Making;
+use super::pod::Pod;
+use super::table::Claim;
+use crate::blocking::blocking;
+
+/// The most that an image's account files may have.
+const ACCOUNTS: u64 = 1 << 20;
+
+/// Creates a container, or joins its creation; waits until it is created.
+///
+/// # Errors
+/// Why it could not be created; then nothing of it is left.
+pub(crate) async fn run(
+    core: &Arc<Core>,
+    pod: &Arc<Pod>,
+    config: ContainerConfig,
+    asked: Asked,
+) -> Result<Arc<Container>, Report> {
+    if pod.state() != PodState::Ready {
+        let cause = "the pod is not ready; containers are created in ready pods only";
+        return Err(Report::new(Kind::WrongState, "create container", pod.id.short(), cause));
+    }
+    let name = config.name.clone();
+    let claim = core.table.claim_container(&pod.id, &name, || {
+        let id = ContainerId::from_random(super::random());
+        Container::new(id, Arc::clone(pod), name.clone(), asked, super::now())
+    });
+    let container = match claim {
+        Claim::Taken(container) => container,
+        Claim::New(container) => {
+            let (core, creating) = (Arc::clone(core), Arc::clone(&container));
+            tokio::spawn(async move { create(&core, &creating, config).await });
+            container
+        }
+    };
+    container.created().await?;
+    Ok(container)
+}
+
+async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerConfig) {
+    let made = {
+        let (core, container) = (Arc::clone(core), Arc::clone(container));
+        blocking("create container", move || steps(&core, &container, &config)).await.and_then(|made| made)
+    };
+    match made {
+        Ok(facts) => {
+            container.set_facts(Ok(facts));
+            tracing::info!(container = container.id.short(), name = container.name.name, "created");
+        }
+        Err(report) => {
+            super::down::undo_container(core, container).await;
+            core.table.forget_container(container);
+            tracing::debug!(container = container.id.short(), "not created: {report}");
+            container.set_facts(Err(report));
+        }
+    }
+}
+
+fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result<Facts, Report> {
+    let image = core.images.find("config.image.image", &config.image)?;
+    let document = core.images.config(&image)?;
+    let directory = core.places.container(&container.id);
+    std::fs::create_dir(&directory)
+        .map_err(|error| Report::new(Kind::Failed, "make directory", directory.display().to_string(), error))?;
+    container.life().ledger = Some(Ledger::open("container", &directory)?);
+    container.with_ledger(|ledger| ledger.will(Thing::Image(image.id.to_string())))?;
+    let hold = core.images.store.hold(image.id).map_err(Report::from)?;
+    container.life().hold = Some(hold);
+    let layers = core.images.store.chain(document.diff_ids()).map_err(Report::from)?;
+
+    let layer = core.places.layer(&container.id);
+    container.with_ledger(|ledger| ledger.will(Thing::Layer(layer.clone())))?;
+    for part in ["upper", "work", "root"] {
+        let path = layer.join(part);
+        std::fs::create_dir_all(&path)
+            .map_err(|error| Report::new(Kind::Failed, "make directory", path.display().to_string(), error))?;
+    }
+    crate::failpoint::pass("container.made.layer");
+
+    let identity = identity(core, config, &document)?;
+    let target = target(core, container, config)?;
+    let making = Making {
+        core,
+        container,
+        config,
+        document: &document,
+        identity: &identity,
+        layers: &layers,
+        target: target.as_deref(),
+    };
+    let planned = making.plan()?;
+    super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;
+    let facts = Facts {
+        image: image.id.to_string(),
+        image_ref: image_ref(&image),
+        log_path: planned.log_path,
+        stop_signal: planned.stop_signal,
+        user: (identity.uid, identity.gid, identity.groups.clone()),
+        cgroups: planned.cgroups,
+        unified: planned.unified,
+        layers,
+        target: target.map(|target| target.id.clone()),
+        exec: planned.exec,
+    };
+    crate::failpoint::pass("container.made.plan");
+    super::record::write_container(core, container, &facts)?;
+    crate::failpoint::pass("container.made.record");
+    Ok(facts)
+}
+
+/// The image by digest, where it has a name; kubelet shows it as `imageID`.
+fn image_ref(image: &Image) -> String {
+    image.digests.first().cloned().unwrap_or_else(|| image.id.to_string())
+}
+
+/// The container whose PID namespace it is to live in.
+fn target(core: &Core, container: &Container, config: &ContainerConfig) -> Result<Option<Arc<Container>>, Report> {
+    let PidNamespace::Target(id) = &config.security.pid else { return Ok(None) };
+    let field = "config.linux.security_context.namespace_options.target_id";
+    let target = core.table.container(id).map_err(|report| Report::field(field, id, report.cause))?;
+    if target.pod.id != container.pod.id {
+        return Err(Report::field(field, id, "this container is of another pod"));
+    }
+    if target.state().has_ended() {
+        return Err(Report::field(field, id, "this container has ended"));
+    }
+    Ok(Some(target))
+}
+
+/// Who runs it, as the image's own account files say.
+fn identity(core: &Core, config: &ContainerConfig, document: &ImageConfig) -> Result<Identity, Report> {
+    let read = |path: &str| core.images.store.read_in_root(document.diff_ids(), path, ACCOUNTS).map_err(Report::from);
+    let (passwd, group) = (read("etc/passwd")?, read("etc/group")?);
+    let image_user = document.oci().config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
+    let wish = Wish {
+        user: &config.security.user,
+        image_user: &image_user,
+        group: config.security.group,
+        supplemental: &config.security.supplemental_groups,
+        policy: config.security.groups_policy,
+    };
+    resolve(&wish, passwd.as_deref(), group.as_deref())
+}
+
+/// Which PID namespace mode was asked for.
+pub(super) fn pid_namespace(asked: &Asked) -> NamespaceMode {
+    let context = asked.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    context.and_then(|context| context.namespace_options.as_ref()).map(|options| options.pid()).unwrap_or_default()
+}

@@ -1,0 +1,313 @@
+//! What was made is unmade: the one walk of rollback, stop, remove and recovery.
+//!
+//! *Invariant:* the walk goes from the last entry of the ledger to the first, tries every one, and can be repeated. What is slow in
+//! the kernel (the end of a veth pair, the deletion of a large layer) goes on behind the caller's back, and stays in the ledger or
+//! in the trash until it is gone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orlop_model::life::container::{Event as ContainerEvent, State as ContainerState};
+use orlop_model::life::pod::Event;
+use orlop_model::report::{Kind, Report};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+
+use super::Core;
+use super::container::Container;
+use super::ledger::Thing;
+use super::pod::Pod;
+use crate::blocking::blocking;
+
+/// The kernel ends a network namespace by itself and its veth pairs with it; looked after this long.
+const VETH_PATIENCE: Duration = Duration::from_millis(300);
+/// How long a shim may take to end after its container.
+const SHIM_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a cgroup may take to be empty.
+const CGROUP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a pod's containers may take to end when it is stopped.
+const END_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Undoes a pod whose making failed or was cut off.
+pub(super) async fn undo_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
+    if let Err(report) = walk_pod(core, pod).await {
+        tracing::warn!(pod = pod.id.short(), "not undone, tried again at the next start: {report}");
+        return;
+    }
+    finish_pod(core, pod);
+}
+
+/// Ends a pod's containers and takes its network down.
+pub(super) async fn stop_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
+    let stopped = async {
+        pod.with_ledger(|ledger| ledger.decide("stop"))?;
+        end_containers(core, pod).await?;
+        walk_pod(core, pod).await
+    };
+    let event = match stopped.await {
+        Ok(()) => Event::Stopped,
+        Err(report) => {
+            tracing::warn!(pod = pod.id.short(), "not stopped: {report}");
+            pod.set_trouble(report);
+            Event::StopFailed
+        }
+    };
+    let _ = pod.tell(core, &event);
+}
+
+/// Ends and removes a pod's containers, takes all of it down.
+pub(super) async fn remove_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
+    let removed = async {
+        pod.with_ledger(|ledger| ledger.decide("remove"))?;
+        end_containers(core, pod).await?;
+        for container in core.table.containers_of(&pod.id) {
+            container.remove(core).await?;
+        }
+        walk_pod(core, pod).await
+    };
+    let event = match removed.await {
+        Ok(()) => {
+            core.table.forget_pod(pod);
+            finish_pod(core, pod);
+            Event::TornDown
+        }
+        Err(report) => {
+            tracing::warn!(pod = pod.id.short(), "not removed: {report}");
+            pod.set_trouble(report);
+            Event::Stuck
+        }
+    };
+    let _ = pod.tell(core, &event);
+}
+
+async fn end_containers(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Report> {
+    let containers = core.table.containers_of(&pod.id);
+    for container in &containers {
+        let _ = container.tell(core, &ContainerEvent::Stop { grace: Duration::ZERO });
+    }
+    for container in &containers {
+        if tokio::time::timeout(END_PATIENCE, container.until(ContainerState::has_ended)).await.is_err() {
+            let cause = "its processes do not end, though the kernel was told to kill them; they may wait for a dead disk or server";
+            return Err(Report::new(Kind::TimedOut, "end container", container.id.short(), cause));
+        }
+    }
+    Ok(())
+}
+
+/// Unmakes everything of a pod but its records; what the kernel does by itself is left to [`finish_pod`].
+async fn walk_pod(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Report> {
+    let standing = pod.ledger().as_ref().map(super::ledger::Ledger::standing).unwrap_or_default();
+    let mut first = Ok(());
+    for thing in standing.iter().rev().filter(|thing| !matches!(thing, Thing::Veth(_))) {
+        match unmake_of_pod(core, pod, thing).await {
+            Ok(()) => first = first.and(pod.with_ledger(|ledger| ledger.gone(thing))),
+            Err(report) => first = first.and(Err(report)),
+        }
+    }
+    if first.is_ok() && standing.iter().any(|thing| matches!(thing, Thing::Veth(_))) {
+        let (owned, pod) = (Arc::clone(core), Arc::clone(pod));
+        core.later.spawn(async move { end_veth(&owned, &pod).await });
+    }
+    first
+}
+
+async fn end_veth(core: &Arc<Core>, pod: &Arc<Pod>) {
+    tokio::time::sleep(VETH_PATIENCE).await;
+    let standing = pod.ledger().as_ref().map(super::ledger::Ledger::standing).unwrap_or_default();
+    for thing in standing.iter().filter(|thing| matches!(thing, Thing::Veth(_))) {
+        let gone = core.network.detach(&pod.id).await;
+        if let Err(report) = gone.and_then(|()| pod.with_ledger(|ledger| ledger.gone(thing))) {
+            tracing::warn!(pod = pod.id.short(), "veth not removed, tried again at the next start: {report}");
+        }
+    }
+    if core.table.pod(pod.id.as_str()).is_err() {
+        finish_pod(core, pod);
+    }
+}
+
+/// Removes a pod's records, once nothing stands in its ledger. Idempotent.
+fn finish_pod(core: &Core, pod: &Pod) {
+    let ledger = pod.ledger();
+    if ledger.as_ref().is_none_or(|ledger| ledger.standing().is_empty()) {
+        remove_directory(&core.places.pod(&pod.id));
+    }
+}
+
+async fn unmake_of_pod(core: &Arc<Core>, pod: &Arc<Pod>, thing: &Thing) -> Result<(), Report> {
+    match thing {
+        Thing::Room => core.room.unmake(&pod.id).await,
+        Thing::Netns(path) => {
+            let path = path.clone();
+            blocking("unpin netns", move || unpin_netns(&path)).await?
+        }
+        Thing::Lease => core.network.release(&pod.id).await,
+        Thing::HostPorts => core.network.close_ports(&pod.id).await,
+        Thing::Veth(_) => core.network.detach(&pod.id).await,
+        Thing::Init => {
+            let directory = core.places.pod(&pod.id);
+            blocking("end init", move || end_holder(&directory, "init")).await?
+        }
+        // Of containers only.
+        Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim => Ok(()),
+    }
+}
+
+/// Takes the pin of a network namespace down.
+fn unpin_netns(path: &Path) -> Result<(), Report> {
+    let failed = |error: std::io::Error| Report::new(Kind::Failed, "unpin netns", path.display().to_string(), error);
+    // As often as it is mounted: `ip netns add` may have mounted it over itself.
+    while unmount(path, UnmountFlags::DETACH).is_ok() {}
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        // Mounted a second time where no path leads (`ip netns add` binds /run/netns over itself): the namespace is let go,
+        // the name remains until that mount is gone.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::BUSY) => {
+            tracing::warn!(path = %path.display(), "the name of a network namespace that is gone cannot be removed yet");
+            Ok(())
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Kills the process that holds the life lock of `directory`, whose number the file `name` has, and waits for its end.
+fn end_holder(directory: &Path, name: &str) -> Result<(), Report> {
+    let failed = |cause: &str| Report::new(Kind::Failed, "end process", directory.display().to_string(), cause);
+    let patience = std::time::Instant::now() + SHIM_PATIENCE;
+    while crate::shims::is_locked(directory) {
+        if std::time::Instant::now() > patience {
+            return Err(failed("it does not end"));
+        }
+        let text = std::fs::read_to_string(directory.join(name)).unwrap_or_default();
+        if let Some(pid) = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw)
+            && let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            // Locked still, now that the descriptor is held: so the number is the holder's.
+            && crate::shims::is_locked(directory)
+        {
+            let _ = orlop_sys::signal::send(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Takes a container down, once it has ended.
+pub(super) async fn remove_container(core: &Arc<Core>, container: &Arc<Container>) {
+    let removed = async {
+        container.with_ledger(|ledger| ledger.decide("remove"))?;
+        walk_container(core, container).await
+    };
+    let event = match removed.await {
+        Ok(()) => {
+            core.table.forget_container(container);
+            remove_directory(&core.places.container(&container.id));
+            ContainerEvent::TornDown
+        }
+        Err(report) => {
+            tracing::warn!(container = container.id.short(), "not removed: {report}");
+            container.life().trouble = Some(report);
+            ContainerEvent::Stuck
+        }
+    };
+    let _ = container.tell(core, &event);
+}
+
+/// Undoes a container whose creation failed or was cut off.
+pub(super) async fn undo_container(core: &Arc<Core>, container: &Arc<Container>) {
+    match walk_container(core, container).await {
+        Ok(()) => remove_directory(&core.places.container(&container.id)),
+        Err(report) => {
+            tracing::warn!(container = container.id.short(), "not undone, tried again at the next start: {report}");
+        }
+    }
+}
+
+async fn walk_container(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), Report> {
+    let standing = container.life().ledger.as_ref().map(super::ledger::Ledger::standing).unwrap_or_default();
+    let mut first = Ok(());
+    for thing in standing.iter().rev() {
+        match unmake_of_container(core, container, thing).await {
+            Ok(()) => first = first.and(container.with_ledger(|ledger| ledger.gone(thing))),
+            Err(report) => first = first.and(Err(report)),
+        }
+    }
+    first
+}
+
+async fn unmake_of_container(core: &Arc<Core>, container: &Arc<Container>, thing: &Thing) -> Result<(), Report> {
+    match thing {
+        Thing::Shim => end_shim(core, container).await,
+        Thing::Cgroup(path) => {
+            let path = path.clone();
+            blocking("remove cgroup", move || {
+                // Usually the shim has removed it.
+                if orlop_cgroup::act::exists(&path) {
+                    let _ = orlop_cgroup::act::kill(&path, CGROUP_PATIENCE);
+                    orlop_cgroup::act::remove(&path, CGROUP_PATIENCE)
+                        .map_err(|error| Report::new(Kind::Failed, "remove cgroup", path.display().to_string(), error))
+                } else {
+                    Ok(())
+                }
+            })
+            .await?
+        }
+        Thing::Layer(path) => discard(core, path),
+        Thing::Image(_) => {
+            let hold = container.life().hold.take();
+            drop(hold);
+            Ok(())
+        }
+        // Of pods only.
+        Thing::Room | Thing::Netns(_) | Thing::Lease | Thing::Veth(_) | Thing::HostPorts | Thing::Init => Ok(()),
+    }
+}
+
+async fn end_shim(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), Report> {
+    let directory = core.places.container(&container.id);
+    let patience = tokio::time::Instant::now() + SHIM_PATIENCE;
+    let mut pause = Duration::from_micros(200);
+    // A shim that nobody has spoken to since a restart: its container was undone before it was adopted.
+    if container.life().link.is_none()
+        && crate::shims::is_locked(&directory)
+        && let Ok(link) = super::recover::connect(core, container, &directory)
+    {
+        let _ = tokio::time::timeout(SHIM_PATIENCE, link.ask(orlop_wire::message::Request::KillAll, Vec::new())).await;
+    }
+    while crate::shims::is_locked(&directory) {
+        let link = container.life().link.clone();
+        let late = tokio::time::Instant::now() > patience;
+        match link {
+            Some(link) if late => link.kill(),
+            None if late => return Err(Report::new(Kind::TimedOut, "end shim", container.id.short(), "it does not end")),
+            Some(_) | None => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Moves a container's own layer to the trash by one rename, and empties the trash behind the caller's back.
+fn discard(core: &Arc<Core>, path: &Path) -> Result<(), Report> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    let trash = core.places.trash().join(name);
+    match std::fs::rename(path, &trash) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Report::new(Kind::Failed, "discard layer", path.display().to_string(), error)),
+    }
+    core.later.spawn(async move {
+        let _ = blocking("empty trash", move || remove_directory(&trash)).await;
+    });
+    Ok(())
+}
+
+/// Removes a directory of ours with all in it.
+pub(super) fn remove_directory(path: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), "not removed, tried again at the next start: {error}");
+    }
+}

@@ -1,0 +1,195 @@
+//! A process beside the first.
+//!
+//! *Invariant:* its output comes to this process by pipes of its own, never through the shim, and no more of it is kept than
+//! [`MOST_OUTPUT`]. The answer comes when the process ends, whatever else holds its output open; at the deadline all that it
+//! started is killed.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use orlop_model::life::container::State;
+use orlop_model::report::{Kind, Report};
+use orlop_wire::message::Request;
+use orlop_wire::plan::{Cgroup, Operation};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::oneshot;
+
+use super::container::{Container, Facts};
+use crate::shims::Link;
+
+/// Of each stream, as kubelet and containerd have it; what comes after is read and dropped.
+const MOST_OUTPUT: usize = 16 << 20;
+/// How long an exec may take to be gone once it is killed.
+const DEATH: Duration = Duration::from_secs(5);
+/// How long a program may take from the request to its exec.
+const BIRTH: Duration = Duration::from_secs(60);
+
+/// What an exec came to.
+pub(crate) struct Outcome {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    /// Exit code, or 128 and the signal's number.
+    pub(crate) code: i32,
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// Runs `command` in the container to its end; `timeout` none: however long it takes.
+///
+/// # Errors
+/// `WrongState` if the container does not run, `BadRequest` if the program cannot be executed, `TimedOut`.
+pub(crate) async fn run(
+    container: &Arc<Container>,
+    command: &[String],
+    timeout: Option<Duration>,
+) -> Result<Outcome, Report> {
+    let facts = container.created().await?;
+    let link = container.life().link.clone();
+    let running = matches!(container.state(), State::Running | State::Stopping { .. });
+    let Some(link) = link.filter(|_| running) else {
+        return Err(Report::new(Kind::WrongState, "exec", container.id.short(), "the container is not running"));
+    };
+    let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+    let started = start(&link, &facts, command, deadline).await?;
+    finish(&link, started, deadline).await
+}
+
+struct Started {
+    number: u64,
+    stdout: Output,
+    stderr: Output,
+    ended: oneshot::Receiver<i32>,
+}
+
+async fn start(
+    link: &Link,
+    facts: &Facts,
+    command: &[String],
+    deadline: Option<tokio::time::Instant>,
+) -> Result<Started, Report> {
+    let failed = |errno: Errno| Report::new(Kind::Exhausted, "exec", "pipes", errno);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let input = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    let (stdout, theirs_out) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    let (stderr, theirs_err) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    let request = request(facts, number, command)?;
+    let (ended, hears_end) = oneshot::channel();
+    let asked = link.exec(request, vec![input, theirs_out, theirs_err], ended);
+    let latest = tokio::time::Instant::now() + BIRTH;
+    let until = deadline.map_or(latest, |deadline| deadline.min(latest));
+    match tokio::time::timeout_at(until, asked).await {
+        Ok(Ok(())) => {}
+        Ok(Err(report)) => return Err(cannot_execute(report)),
+        Err(_) => {
+            let _ = link.ask(Request::KillExec { exec: number }, Vec::new()).await;
+            return Err(Report::new(Kind::TimedOut, "exec", command.join(" "), "it did not begin in time"));
+        }
+    }
+    Ok(Started { number, stdout: Output::new(stdout)?, stderr: Output::new(stderr)?, ended: hears_end })
+}
+
+/// A program that is not there or cannot be executed is the request's fault, not ours.
+fn cannot_execute(mut report: Report) -> Report {
+    if report.stage == "exec" && report.kind == Kind::Failed {
+        report.kind = Kind::BadRequest;
+    }
+    report
+}
+
+fn request(facts: &Facts, number: u64, command: &[String]) -> Result<Request, Report> {
+    let mut operations = facts.exec.clone();
+    if let Some(Operation::Execute { candidates, arguments, environment }) = operations.last_mut() {
+        let bad = |_| Report::field("cmd", command.join(" "), "an argument holds a NUL byte");
+        *arguments = command.iter().map(|part| CString::new(part.as_str()).map_err(bad)).collect::<Result<_, _>>()?;
+        *candidates = orlop_spec::candidates(&command[0], environment)?;
+    }
+    // Where the hierarchy is unified an exec has a cgroup of its own below the container's, so that all that it starts can be
+    // ended and nothing else is.
+    let own = facts.unified.as_ref().map(|unified| unified.join(format!("exec-{number}")));
+    let own = own.map(|path| orlop_spec::c_path(&path)).transpose()?;
+    let cgroups = own.iter().map(|directory| Cgroup { directory: directory.clone(), writes: vec![], keep: false }).collect();
+    Ok(Request::Exec { exec: number, cgroups, unified: own, terminal: false, operations })
+}
+
+async fn finish(link: &Link, mut started: Started, deadline: Option<tokio::time::Instant>) -> Result<Outcome, Report> {
+    let gone = || Report::new(Kind::WrongState, "exec", "", "the container ended, and the process with it");
+    let expired = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(expired);
+    let code = loop {
+        tokio::select! {
+            biased;
+            code = &mut started.ended => break code.map_err(|_| gone())?,
+            () = started.stdout.more() => {}
+            () = started.stderr.more() => {}
+            () = &mut expired => {
+                let kill = link.ask(Request::KillExec { exec: started.number }, Vec::new());
+                let _ = tokio::time::timeout(DEATH, async { (kill.await, started.ended.await) }).await;
+                let cause = "the process did not end in time; it was killed with all that it started";
+                return Err(Report::new(Kind::TimedOut, "exec", "", cause));
+            }
+        }
+    };
+    // What it wrote before its end is in the pipes.
+    started.stdout.drain();
+    started.stderr.drain();
+    Ok(Outcome { stdout: started.stdout.kept, stderr: started.stderr.kept, code })
+}
+
+/// One stream on its way here.
+struct Output {
+    pipe: Option<Receiver>,
+    kept: Vec<u8>,
+}
+
+impl Output {
+    fn new(pipe: OwnedFd) -> Result<Self, Report> {
+        let pipe = Receiver::from_owned_fd(pipe)
+            .map_err(|error| Report::new(Kind::Exhausted, "exec", "pipes", error))?;
+        Ok(Output { pipe: Some(pipe), kept: Vec::new() })
+    }
+
+    /// Waits for more and takes it; never ends once the stream has.
+    async fn more(&mut self) {
+        let Some(pipe) = &self.pipe else { return std::future::pending().await };
+        if pipe.readable().await.is_err() || matches!(take(pipe, &mut self.kept), Some(0)) {
+            self.pipe = None;
+        }
+    }
+
+    /// Takes what is there now.
+    fn drain(&mut self) {
+        if let Some(pipe) = &self.pipe {
+            // As much as a pipe can hold, in case somebody goes on writing.
+            for _ in 0..64 {
+                if !matches!(take(pipe, &mut self.kept), Some(count) if count > 0) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Reads once; how much came, whether it was kept or not, 0 at the end; `None` if there is nothing now.
+fn take(pipe: &Receiver, kept: &mut Vec<u8>) -> Option<usize> {
+    let mut buffer = [0; 16 << 10];
+    match pipe.try_read(&mut buffer) {
+        Ok(count) => {
+            let room = MOST_OUTPUT.saturating_sub(kept.len()).min(count);
+            kept.extend_from_slice(&buffer[..room]);
+            Some(count)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+        Err(_) => Some(0),
+    }
+}

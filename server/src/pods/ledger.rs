@@ -1,0 +1,201 @@
+//! What was made for a pod or a container and must come down again.
+//!
+//! A text file of one line a deed: `+ KIND NAME` before a thing is made, `- KIND NAME` after it is gone, `! WORD` for what was
+//! decided (`stop`, `remove`). Each line is one write(2), so that a killed daemon leaves whole lines.
+//!
+//! *Invariant:* an entry is in the file before the thing exists and leaves it after the thing is gone. So whatever happens in
+//! between, a walk from the last entry to the first leaves nothing behind, and walking twice does no harm.
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use orlop_model::report::{Kind, Report};
+
+/// A thing of the node that has to be taken down.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Thing {
+    /// The namespaces and `/dev/shm` in the room.
+    Room,
+    /// The pin of the network namespace.
+    Netns(PathBuf),
+    /// Addresses of the built-in network.
+    Lease,
+    /// The host's end of the veth pair.
+    Veth(String),
+    /// Ports of the node.
+    HostPorts,
+    /// The first process of a shared PID namespace.
+    Init,
+    /// Directory of a container's own layer.
+    Layer(PathBuf),
+    /// The hold on an image.
+    Image(String),
+    /// A cgroup.
+    Cgroup(PathBuf),
+    /// The shim.
+    Shim,
+}
+
+impl Thing {
+    /// Its kind in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Thing::Room => "room",
+            Thing::Netns(_) => "netns",
+            Thing::Lease => "lease",
+            Thing::Veth(_) => "veth",
+            Thing::HostPorts => "hostports",
+            Thing::Init => "init",
+            Thing::Layer(_) => "layer",
+            Thing::Image(_) => "image",
+            Thing::Cgroup(_) => "cgroup",
+            Thing::Shim => "shim",
+        }
+    }
+
+    fn parse(kind: &str, name: &str) -> Option<Self> {
+        Some(match kind {
+            "room" => Thing::Room,
+            "netns" => Thing::Netns(name.into()),
+            "lease" => Thing::Lease,
+            "veth" => Thing::Veth(name.into()),
+            "hostports" => Thing::HostPorts,
+            "init" => Thing::Init,
+            "layer" => Thing::Layer(name.into()),
+            "image" => Thing::Image(name.into()),
+            "cgroup" => Thing::Cgroup(name.into()),
+            "shim" => Thing::Shim,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind();
+        match self {
+            Thing::Netns(path) | Thing::Layer(path) | Thing::Cgroup(path) => write!(f, "{kind} {}", path.display()),
+            Thing::Veth(name) | Thing::Image(name) => write!(f, "{kind} {name}"),
+            Thing::Room | Thing::Lease | Thing::HostPorts | Thing::Init | Thing::Shim => f.write_str(kind),
+        }
+    }
+}
+
+/// The file name in a pod's or container's state directory.
+pub(crate) const FILE: &str = "ledger";
+
+/// The things of one pod or container, in the order of their making.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    /// Of what, for the names of failpoints.
+    of: &'static str,
+    file: std::fs::File,
+    path: PathBuf,
+    standing: Vec<Thing>,
+    decided: Vec<String>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `directory`, with what an earlier daemon wrote there.
+    pub(crate) fn open(of: &'static str, directory: &Path) -> Result<Self, Report> {
+        let path = directory.join(FILE);
+        let failed = |error: std::io::Error| Report::new(Kind::Failed, "open ledger", path.display().to_string(), error);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(failed(error)),
+        };
+        let file = std::fs::File::options().append(true).create(true).open(&path).map_err(failed)?;
+        let (standing, decided) = read(&text);
+        Ok(Ledger { of, file, path, standing, decided })
+    }
+
+    /// Writes down that `thing` will be made.
+    pub(crate) fn will(&mut self, thing: Thing) -> Result<(), Report> {
+        if !self.standing.contains(&thing) {
+            self.write(&format!("+ {thing}\n"))?;
+            crate::failpoint::pass(&format!("{}.will.{}", self.of, thing.kind()));
+            self.standing.push(thing);
+        }
+        Ok(())
+    }
+
+    /// Writes down that `thing` is gone.
+    pub(crate) fn gone(&mut self, thing: &Thing) -> Result<(), Report> {
+        crate::failpoint::pass(&format!("{}.gone.{}", self.of, thing.kind()));
+        self.write(&format!("- {thing}\n"))?;
+        self.standing.retain(|standing| standing != thing);
+        Ok(())
+    }
+
+    /// Writes down what was decided, so that a killed daemon's successor goes on with it.
+    pub(crate) fn decide(&mut self, word: &str) -> Result<(), Report> {
+        if !self.has_decided(word) {
+            self.write(&format!("! {word}\n"))?;
+            crate::failpoint::pass(&format!("{}.decide.{word}", self.of));
+            self.decided.push(word.into());
+        }
+        Ok(())
+    }
+
+    /// Whether `word` was decided.
+    pub(crate) fn has_decided(&self, word: &str) -> bool {
+        self.decided.iter().any(|decided| decided == word)
+    }
+
+    /// What still stands, in the order of its making.
+    pub(crate) fn standing(&self) -> Vec<Thing> {
+        self.standing.clone()
+    }
+
+    fn write(&mut self, line: &str) -> Result<(), Report> {
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(|error| Report::new(Kind::Failed, "write ledger", self.path.display().to_string(), error))
+    }
+}
+
+/// What a ledger's text says: standing things, decisions. A line that cannot be read is of a later version: it is left alone.
+fn read(text: &str) -> (Vec<Thing>, Vec<String>) {
+    let mut standing = Vec::new();
+    let mut decided = Vec::new();
+    for line in text.lines() {
+        let (sign, rest) = line.split_at_checked(2).unwrap_or((line, ""));
+        let (kind, name) = rest.split_once(' ').unwrap_or((rest, ""));
+        match (sign, Thing::parse(kind, name)) {
+            ("+ ", Some(thing)) if !standing.contains(&thing) => standing.push(thing),
+            ("- ", Some(thing)) => standing.retain(|other| *other != thing),
+            ("! ", _) => decided.push(rest.to_owned()),
+            _ => {}
+        }
+    }
+    (standing, decided)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_by_the_next_daemon() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let cgroup = Thing::Cgroup("/sys/fs/cgroup/cpu/a b".into());
+        {
+            let mut ledger = Ledger::open("pod", directory.path()).expect("opened");
+            for thing in [Thing::Room, Thing::Veth("ve1".into()), cgroup.clone()] {
+                ledger.will(thing).expect("written");
+            }
+            ledger.gone(&Thing::Veth("ve1".into())).expect("written");
+            ledger.decide("stop").expect("written");
+        }
+        let ledger = Ledger::open("pod", directory.path()).expect("opened");
+        assert_eq!(ledger.standing(), [Thing::Room, cgroup]);
+        assert!(ledger.has_decided("stop") && !ledger.has_decided("remove"));
+    }
+
+    #[test]
+    fn lines_of_a_later_version_are_left_alone() {
+        assert_eq!(read("+ warp 9\n+ lease\n?\n\n"), (vec![Thing::Lease], vec![]));
+    }
+}

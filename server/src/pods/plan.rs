@@ -1,0 +1,351 @@
+//! From a checked request to a plan: what the pure stages of `orlop_spec` need is gathered here.
+//!
+//! *Invariant:* of the node only what the request names is looked at: device nodes and a seccomp profile, with bounds. Paths of
+//! volumes are left to the shim, so a dead server behind one hangs nobody here.
+
+use std::ffi::CString;
+use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
+use orlop_cgroup::{Access, DeviceRule, Planned as Cgroups};
+use orlop_image::ImageConfig;
+use orlop_model::container::{ContainerConfig, PidNamespace};
+use orlop_model::pod::Seccomp;
+use orlop_model::report::{Kind, Report};
+use orlop_spec::accounts::Identity;
+use orlop_spec::input::{DeviceKind, DeviceNode, Granted, Input, Node, PodFacts};
+use orlop_spec::lower::{ExecFacts, Facts as LowerFacts, Root, Slot, exec, kinds, lower};
+use orlop_spec::{c_path, oci};
+use orlop_spec::seccomp::Filters;
+use orlop_wire::plan::{Operation, Plan, Stdio};
+
+use super::container::Container;
+use super::pod::Pod;
+use super::{Core, Places};
+use crate::config::Config;
+
+/// The most that a seccomp profile may have.
+const PROFILE: u64 = 1 << 20;
+/// More devices than this are in no node's directory.
+const DEVICES: usize = 4096;
+
+/// Seccomp: what was compiled already, and the default profile where the node has its own.
+pub(crate) struct Profiles {
+    filters: Filters,
+    default: Option<Vec<u8>>,
+}
+
+impl Profiles {
+    /// As configured.
+    ///
+    /// # Errors
+    /// If the node's own default profile cannot be read.
+    pub(crate) fn new(config: &Config) -> Result<Self, Report> {
+        let default = config.seccomp.default_profile.as_deref();
+        let default = default.map(|path| read_profile("[seccomp] default_profile", path)).transpose()?;
+        Ok(Profiles { filters: Filters::default(), default })
+    }
+}
+
+/// Everything that a plan is made of.
+pub(super) struct Making<'a> {
+    pub(super) core: &'a Core,
+    pub(super) container: &'a Container,
+    pub(super) config: &'a ContainerConfig,
+    pub(super) document: &'a ImageConfig,
+    pub(super) identity: &'a Identity,
+    pub(super) layers: &'a [PathBuf],
+    pub(super) target: Option<&'a Container>,
+}
+
+/// A plan, and what has to be remembered of its making.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) exec: Vec<Operation>,
+    pub(super) cgroups: Vec<PathBuf>,
+    pub(super) unified: Option<PathBuf>,
+    pub(super) log_path: String,
+    pub(super) stop_signal: i32,
+}
+
+/// The slots of a container's plan: network, IPC, UTS, `/dev/shm`, PID, those that there are, in this order.
+pub(super) fn slots(facts: &PodFacts, target: Option<&Path>) -> Vec<Slot> {
+    let paths = [facts.net.as_deref(), facts.ipc.as_deref(), facts.uts.as_deref(), facts.shm.as_deref(), target];
+    let paths = paths.into_iter().flatten().map(Path::to_path_buf);
+    (0..).zip(paths).map(|(number, path)| Slot { path, number }).collect()
+}
+
+/// What the pod's namespaces are called in a spec. Those in the room have no path on the host: the shim gets them by descriptor.
+fn pod_facts(core: &Core, pod: &Pod) -> PodFacts {
+    let namespaces = pod.config.namespaces;
+    let directory = core.places.pod(&pod.id);
+    let own_network = !namespaces.host_network;
+    let in_room = |name: &str| PathBuf::from(format!("/pods/{}/{name}", pod.id));
+    let hostname = if pod.config.hostname.is_empty() { &core.node.hostname } else { &pod.config.hostname };
+    PodFacts {
+        id: pod.id.clone(),
+        hostname: hostname.clone(),
+        net: own_network.then(|| Places::netns(&pod.id)),
+        ipc: (!namespaces.host_ipc).then(|| in_room("ipc")),
+        uts: own_network.then(|| in_room("uts")),
+        pid: pod.has_init().then(|| in_room("pid")),
+        shm: (!namespaces.host_ipc).then(|| in_room("shm")),
+        resolv_conf: Some(directory.join("resolv.conf")),
+        hosts: Some(directory.join("hosts")),
+        hostname_file: Some(directory.join("hostname")),
+    }
+}
+
+impl Making<'_> {
+    pub(super) fn plan(&self) -> Result<Planned, Report> {
+        let pod = &self.container.pod;
+        let facts = pod_facts(self.core, pod);
+        let target_pid = self.target.map(|target| PathBuf::from(format!("/containers/{}/pid", target.id)));
+        let pid_path = match &self.config.security.pid {
+            PidNamespace::Pod => facts.pid.as_deref(),
+            PidNamespace::Target(_) => target_pid.as_deref(),
+            PidNamespace::Container | PidNamespace::Node => None,
+        };
+        let slots = slots(&facts, pid_path);
+        let node = self.node();
+        let devices = self.devices()?;
+        let profile = self.profile()?;
+        let cgroup_path = format!("{}/{}", self.cgroup_parent(), self.container.id);
+        let input = Input {
+            container: &self.container.id,
+            pod: &pod.config,
+            facts: &facts,
+            config: self.config,
+            image: self.document.oci().config().as_ref(),
+            identity: self.identity,
+            node: &node,
+            devices: &devices,
+            seccomp_profile: profile.as_deref(),
+            target_pid: target_pid.as_ref(),
+            cgroups_path: &cgroup_path,
+        };
+        let composed = oci::container(&input)?;
+        for warning in &composed.warnings {
+            tracing::warn!(container = self.container.id.short(), "{warning}");
+        }
+        let cgroups = self.cgroups(&cgroup_path, &composed.spec)?;
+        self.lower(&composed, &node, &slots, cgroups)
+    }
+
+    fn lower(
+        &self,
+        composed: &oci::Composed,
+        node: &Node,
+        slots: &[Slot],
+        cgroups: Cgroups,
+    ) -> Result<Planned, Report> {
+        let layer = self.core.places.layer(&self.container.id);
+        let log_path = self.log_path();
+        let filters = &self.core.seccomp.filters;
+        let own = |cgroup: &orlop_wire::plan::Cgroup| {
+            (!cgroup.keep).then(|| PathBuf::from(cgroup.directory.to_string_lossy().into_owned()))
+        };
+        let paths = cgroups.cgroups.iter().filter_map(own).collect();
+        let unified = cgroups.unified.as_ref().map(|path| PathBuf::from(path.to_string_lossy().into_owned()));
+        let plan = lower(
+            &composed.spec,
+            &LowerFacts {
+                container: self.container.id.to_string(),
+                slots,
+                root: Root::Overlay {
+                    lower: self.layers.to_vec(),
+                    upper: layer.join("upper"),
+                    work: layer.join("work"),
+                    volatile: true,
+                    place: layer.join("root"),
+                },
+                layout: &node.cgroups,
+                enter: cgroups.procs.clone(),
+                cgroups: cgroups.cgroups,
+                unified: cgroups.unified,
+                oom: cgroups.oom,
+                shim_cgroups: self.core.node.shim_cgroups.iter().map(|path| c_path(path)).collect::<Result<_, _>>()?,
+                stdio: Stdio {
+                    terminal: self.config.tty,
+                    stdin: self.config.stdin,
+                    stdin_once: self.config.stdin_once,
+                    log: (!log_path.is_empty()).then(|| c_path(Path::new(&log_path))).transpose()?,
+                },
+                create_sources: true,
+                raw_environment: &composed.raw_environment,
+                filters,
+            },
+        )?;
+        let exec = self.exec(composed, &cgroups.procs)?;
+        let image = self.document.oci().config().as_ref();
+        let stop = image.and_then(|config| config.stop_signal().clone());
+        let stop_signal = orlop_spec::signal::stop_signal(self.config.stop_signal, stop.as_deref());
+        Ok(Planned { plan, exec, cgroups: paths, unified, log_path, stop_signal })
+    }
+
+    /// What an exec's child does: the container's process without its terminal; its program is a pattern.
+    fn exec(&self, composed: &oci::Composed, enter: &[CString]) -> Result<Vec<Operation>, Report> {
+        let missing = || Report::new(Kind::Failed, "plan", "exec", "the spec has no process");
+        let mut process = composed.spec.process().clone().ok_or_else(missing)?;
+        process.set_terminal(Some(false));
+        let linux = composed.spec.linux().as_ref().ok_or_else(missing)?;
+        exec(
+            &process,
+            &ExecFacts {
+                enter,
+                kinds: kinds(linux),
+                seccomp: linux.seccomp().as_ref(),
+                raw_environment: &composed.raw_environment,
+                filters: &self.core.seccomp.filters,
+            },
+        )
+    }
+
+    fn log_path(&self) -> String {
+        let directory = &self.container.pod.config.log_directory;
+        if directory.is_empty() || self.config.log_path.is_empty() {
+            return String::new();
+        }
+        format!("{}/{}", directory.trim_end_matches('/'), self.config.log_path)
+    }
+
+    fn cgroup_parent(&self) -> String {
+        let parent = &self.container.pod.config.cgroup_parent;
+        if parent.is_empty() {
+            format!("{}/{}", self.core.node.cgroup_parent, self.container.pod.id)
+        } else {
+            parent.trim_end_matches('/').to_owned()
+        }
+    }
+
+    fn cgroups(&self, path: &str, spec: &Spec) -> Result<Cgroups, Report> {
+        if let Some(report) = orlop_cgroup::unsupported(&self.core.node.hierarchies, &self.config.resources) {
+            return Err(report);
+        }
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+        let rules: Vec<DeviceRule> =
+            resources.and_then(|resources| resources.devices().clone()).unwrap_or_default().iter().map(rule).collect();
+        orlop_cgroup::plan(&self.core.node.hierarchies, path, &self.config.resources, &rules)
+            .map_err(|error| Report::new(Kind::BadRequest, "config.linux.resources", path, error))
+    }
+
+    fn node(&self) -> Node {
+        let node = &self.core.node;
+        Node {
+            capabilities: node.capabilities,
+            cgroups: node.layout.clone(),
+            devices: if self.config.security.privileged { all_devices(Path::new("/dev")) } else { Vec::new() },
+            kernel: node.kernel_version,
+            oom_floor: node.oom_floor,
+            cgroup_namespaces: true,
+        }
+    }
+
+    fn devices(&self) -> Result<Vec<Granted>, Report> {
+        let mut all = Vec::new();
+        for (number, device) in self.config.devices.iter().enumerate() {
+            let field = format!("config.devices[{number}].host_path");
+            let path = Path::new(&device.host_path);
+            let found = if path.is_dir() { all_devices(path) } else { device_node(path).into_iter().collect() };
+            if found.is_empty() {
+                return Err(Report::field(field, &device.host_path, "there is no device on this node"));
+            }
+            for node in found {
+                let below = node.path.strip_prefix(path).unwrap_or(Path::new(""));
+                let container_path = Path::new(&device.container_path).join(below);
+                let container_path = container_path.to_string_lossy().trim_end_matches('/').to_owned();
+                all.push(Granted { node, container_path, permissions: device.permissions.clone() });
+            }
+        }
+        Ok(all)
+    }
+
+    fn profile(&self) -> Result<Option<Vec<u8>>, Report> {
+        match &self.config.security.seccomp {
+            _ if self.config.security.privileged => Ok(None),
+            Seccomp::Localhost(path) => {
+                let field = "config.linux.security_context.seccomp.localhost_ref";
+                read_profile(field, Path::new(path)).map(Some)
+            }
+            Seccomp::RuntimeDefault => Ok(self.core.seccomp.default.clone()),
+            Seccomp::Unconfined => Ok(None),
+        }
+    }
+}
+
+/// A profile's bytes: of a regular file, and not more than a profile can have.
+fn read_profile(field: &str, path: &Path) -> Result<Vec<u8>, Report> {
+    let bad = |cause: String| Report::field(field, path.display(), cause).advise("put the profile on the node first");
+    let file = std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.map_err(|error| bad(error.to_string()))?;
+    if !file.metadata().map_err(|error| bad(error.to_string()))?.is_file() {
+        return Err(bad("it is not a regular file".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(PROFILE + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+    if bytes.len() as u64 > PROFILE {
+        return Err(bad("it has more than 1 MiB".into()));
+    }
+    Ok(bytes)
+}
+
+/// A device of the node, if the path is one.
+fn device_node(path: &Path) -> Option<DeviceNode> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let kind = match metadata.file_type() {
+        kind if kind.is_char_device() => DeviceKind::Character,
+        kind if kind.is_block_device() => DeviceKind::Block,
+        kind if kind.is_fifo() => DeviceKind::Fifo,
+        _ => return None,
+    };
+    let device = metadata.rdev();
+    Some(DeviceNode {
+        path: path.to_owned(),
+        kind,
+        major: rustix::fs::major(device),
+        minor: rustix::fs::minor(device),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+    })
+}
+
+/// All devices in a directory and below; links are not followed.
+fn all_devices(directory: &Path) -> Vec<DeviceNode> {
+    let mut all = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok) {
+            if all.len() >= DEVICES {
+                return all;
+            }
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if !kind.is_symlink() {
+                all.extend(device_node(&entry.path()));
+            }
+        }
+    }
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    all
+}
+
+/// An OCI device rule as the cgroup's.
+fn rule(rule: &LinuxDeviceCgroup) -> DeviceRule {
+    let has = |letter| rule.access().as_ref().is_none_or(|access| access.contains(letter));
+    let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+    DeviceRule {
+        allow: rule.allow(),
+        block: match rule.typ() {
+            Some(LinuxDeviceType::B) => Some(true),
+            Some(LinuxDeviceType::C | LinuxDeviceType::U) => Some(false),
+            Some(LinuxDeviceType::A | LinuxDeviceType::P) | None => None,
+        },
+        major: number(rule.major()),
+        minor: number(rule.minor()),
+        access: Access { read: has('r'), write: has('w'), make: has('m') },
+    }
+}

@@ -1,0 +1,148 @@
+//! What a successor of this daemon needs to know, and what a pod's containers see of it, as files.
+//!
+//! *Invariant:* a record appears by one rename, whole; a pod or container without one was not finished and is undone.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use orlop_model::report::{Kind, Report};
+use orlop_proto::orlop::v1::{ContainerRecord, PodRecord, Stage, UserRecord};
+use orlop_wire::code::Wire as _;
+use orlop_wire::plan::Operation;
+use prost::Message as _;
+
+use super::container::{Container, Facts};
+use super::pod::{Made, Pod};
+use super::{Core, Places};
+
+/// File name of a record.
+const FILE: &str = "record";
+/// Version of the records.
+const VERSION: u32 = 1;
+
+/// Writes `bytes` as `directory/name`, whole or not at all.
+///
+/// # Errors
+/// If the disk does not take it.
+pub(crate) fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), Report> {
+    let (temporary, file) = (directory.join(format!("{name}.new")), directory.join(name));
+    std::fs::write(&temporary, bytes)
+        .and_then(|()| std::fs::rename(&temporary, &file))
+        .map_err(|error| Report::new(Kind::Failed, "write", file.display().to_string(), error))
+}
+
+/// hosts, hostname and resolv.conf, as the pod's containers see them unless they bring their own.
+pub(super) fn write_pod_files(core: &Core, pod: &Pod, addresses: &[IpAddr]) -> Result<(), Report> {
+    let directory = core.places.pod(&pod.id);
+    let hostname = if pod.config.hostname.is_empty() { &core.node.hostname } else { &pod.config.hostname };
+    let node = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let hosts = if pod.config.namespaces.host_network {
+        node("/etc/hosts")
+    } else {
+        orlop_spec::files::hosts(hostname, addresses)
+    };
+    let resolv = pod.config.dns.as_ref().map_or_else(|| node("/etc/resolv.conf"), orlop_spec::files::resolv_conf);
+    for (name, text) in [("hosts", hosts), ("resolv.conf", resolv), ("hostname", format!("{hostname}\n"))] {
+        let file = directory.join(name);
+        std::fs::write(&file, text)
+            .map_err(|error| Report::new(Kind::Failed, "write", file.display().to_string(), error))?;
+    }
+    Ok(())
+}
+
+fn stages(stages: &[(String, u64)]) -> Vec<Stage> {
+    stages.iter().map(|(name, microseconds)| Stage { name: name.clone(), microseconds: *microseconds }).collect()
+}
+
+/// Writes a pod's record: from here on it is made.
+pub(super) fn write_pod(core: &Core, pod: &Pod, made: &Made) -> Result<(), Report> {
+    let record = PodRecord {
+        version: VERSION,
+        id: pod.id.to_string(),
+        created_at: pod.created_at.0,
+        config: Some(pod.asked.clone()),
+        runtime_handler: pod.config.handler.clone(),
+        addresses: made.addresses.iter().map(IpAddr::to_string).collect(),
+        netns_path: Places::netns(&pod.id).display().to_string(),
+        cgroup_parent: pod.config.cgroup_parent.clone(),
+        stages: stages(&made.stages),
+        ..PodRecord::default()
+    };
+    put(&core.places.pod(&pod.id), FILE, &record.encode_to_vec())
+}
+
+/// Writes a container's record: from here on it is created.
+pub(super) fn write_container(core: &Core, container: &Container, facts: &Facts) -> Result<(), Report> {
+    let text = |path: &PathBuf| path.display().to_string();
+    let (uid, gid, groups) = facts.user.clone();
+    let record = ContainerRecord {
+        version: VERSION,
+        id: container.id.to_string(),
+        pod_id: container.pod.id.to_string(),
+        created_at: container.created_at.0,
+        config: Some(container.asked.clone()),
+        image_id: facts.image.clone(),
+        image_ref: facts.image_ref.clone(),
+        user: Some(UserRecord { uid, gid, groups }),
+        log_path: facts.log_path.clone(),
+        stop_signal: facts.stop_signal,
+        cgroups: facts.cgroups.iter().map(text).collect(),
+        unified: facts.unified.as_ref().map(text).unwrap_or_default(),
+        layers: facts.layers.iter().map(text).collect(),
+        exec_operations: facts.exec.to_bytes(),
+        target: facts.target.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ..ContainerRecord::default()
+    };
+    put(&core.places.container(&container.id), FILE, &record.encode_to_vec())
+}
+
+/// The pod's record in `directory`; `None` if it was not finished.
+///
+/// # Errors
+/// If there is one that cannot be read.
+pub(super) fn read_pod(directory: &Path) -> Result<Option<PodRecord>, Report> {
+    read(directory, |bytes| PodRecord::decode(bytes))
+}
+
+/// The container's record in `directory`; `None` if it was not finished.
+///
+/// # Errors
+/// If there is one that cannot be read.
+pub(super) fn read_container(directory: &Path) -> Result<Option<ContainerRecord>, Report> {
+    read(directory, |bytes| ContainerRecord::decode(bytes))
+}
+
+fn read<T>(
+    directory: &Path,
+    decode: impl FnOnce(&[u8]) -> Result<T, prost::DecodeError>,
+) -> Result<Option<T>, Report> {
+    let file = directory.join(FILE);
+    let failed = |cause: String| Report::new(Kind::Corrupt, "read record", file.display().to_string(), cause);
+    match std::fs::read(&file) {
+        Ok(bytes) => decode(&bytes).map(Some).map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// What creating a container brought, from its record.
+///
+/// # Errors
+/// If an exec's operations cannot be read.
+pub(super) fn facts(record: &ContainerRecord) -> Result<Facts, Report> {
+    let exec = Vec::<Operation>::from_bytes(&record.exec_operations)
+        .map_err(|malformed| Report::new(Kind::Corrupt, "read record", record.id.clone(), malformed))?;
+    let user = record.user.clone().unwrap_or_default();
+    Ok(Facts {
+        image: record.image_id.clone(),
+        image_ref: record.image_ref.clone(),
+        log_path: record.log_path.clone(),
+        stop_signal: record.stop_signal,
+        user: (user.uid, user.gid, user.groups),
+        cgroups: record.cgroups.iter().map(PathBuf::from).collect(),
+        unified: (!record.unified.is_empty()).then(|| record.unified.clone().into()),
+        layers: record.layers.iter().map(PathBuf::from).collect(),
+        target: record.target.parse().ok(),
+        exec,
+    })
+}

@@ -1,0 +1,288 @@
+//! The conversation with one shim.
+//!
+//! *Invariant:* news arrive in the order in which the shim sent them, and the last of them is [`Heard::Gone`], once its process is.
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use orlop_model::report::{Kind, Report};
+use orlop_wire::message::{Answer, FromShim, News, Request, frame, unframe};
+use orlop_wire::record::{Born, Exited, Failure, file};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketAddrUnix, SocketFlags, SocketType,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a shim tells.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The program runs.
+    Born(Born),
+    /// It has ended, or could not begin.
+    Exited(Exited),
+    /// The shim itself is gone.
+    Gone,
+}
+
+struct Order {
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+    answer: oneshot::Sender<Answer>,
+    ended: Option<oneshot::Sender<i32>>,
+}
+
+/// One end of the conversation; dropping it ends the conversation, not the shim.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    orders: mpsc::Sender<Order>,
+    process: Arc<OwnedFd>,
+}
+
+impl Link {
+    /// Begins it over `socket` with the shim that `process` (a pidfd) is; `ours` if it is this process's child.
+    ///
+    /// # Errors
+    /// If the socket could not be watched.
+    pub(crate) fn begin(
+        socket: OwnedFd,
+        process: OwnedFd,
+        ours: bool,
+        heard: mpsc::UnboundedSender<Heard>,
+    ) -> Result<Self, Report> {
+        let failed = |error: std::io::Error| Report::new(Kind::Failed, "speak to shim", "", error);
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true).map_err(failed)?;
+        let (orders, inbox) = mpsc::channel(8);
+        let process = Arc::new(process);
+        let talk = Talk {
+            socket: UnixStream::from_std(socket).map_err(failed)?,
+            received: Vec::new(),
+            sequence: 0,
+            answers: HashMap::new(),
+            execs: HashMap::new(),
+            heard,
+        };
+        tokio::spawn(talk.run(inbox, Arc::clone(&process), ours));
+        Ok(Link { orders, process })
+    }
+
+    /// Connects to a shim that an earlier daemon started.
+    ///
+    /// # Errors
+    /// As connect(2) says.
+    pub(crate) fn connect(directory: &Path) -> Result<OwnedFd, Errno> {
+        let place = rustix::fs::open(
+            directory,
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )?;
+        // By way of the descriptor: no directory is then too deep for unix(7)'s 108 bytes.
+        let number = std::os::fd::AsRawFd::as_raw_fd(&place);
+        let address = SocketAddrUnix::new(format!("/proc/self/fd/{number}/{}", file::SOCKET))?;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::net::connect(&socket, &address)?;
+        Ok(socket)
+    }
+
+    /// Asks for something and waits for the answer.
+    ///
+    /// # Errors
+    /// If the shim refuses, or is gone.
+    pub(crate) async fn ask(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<(), Report> {
+        self.order(request, descriptors, None).await.map(drop)
+    }
+
+    /// Has a process run beside the first; its exit code comes by `ended`.
+    ///
+    /// # Errors
+    /// If the shim refuses, the program cannot be executed, or the shim is gone.
+    pub(crate) async fn exec(
+        &self,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+        ended: oneshot::Sender<i32>,
+    ) -> Result<(), Report> {
+        self.order(request, descriptors, Some(ended)).await.map(drop)
+    }
+
+    async fn order(
+        &self,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+        ended: Option<oneshot::Sender<i32>>,
+    ) -> Result<Answer, Report> {
+        let gone = || Report::new(Kind::WrongState, "ask shim", "", "the shim is gone, and its container with it");
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order { request, descriptors, answer, ended }).await.map_err(|_| gone())?;
+        match answered.await.map_err(|_| gone())? {
+            Answer::Refused { failure } => Err(report(&failure)),
+            answer @ (Answer::Done | Answer::ExecStarted { .. }) => Ok(answer),
+        }
+    }
+
+    /// Ends the shim itself: the last resort against one that does not answer.
+    pub(crate) fn kill(&self) {
+        let _ = orlop_sys::signal::send(self.process.as_fd(), libc::SIGKILL);
+    }
+}
+
+/// A shim's failure in the four words of a report.
+pub(crate) fn report(failure: &Failure) -> Report {
+    let mut cause = match failure.errno {
+        0 => String::new(),
+        errno => std::io::Error::from_raw_os_error(errno).to_string(),
+    };
+    if !failure.detail.is_empty() {
+        let gap = if cause.is_empty() { "" } else { ", " };
+        cause = format!("{cause}{gap}{}", failure.detail);
+    }
+    Report::new(Kind::Failed, failure.stage.clone(), failure.object.clone(), cause)
+}
+
+struct Talk {
+    socket: UnixStream,
+    received: Vec<u8>,
+    sequence: u32,
+    answers: HashMap<u32, (oneshot::Sender<Answer>, Option<(u64, oneshot::Sender<i32>)>)>,
+    execs: HashMap<u64, oneshot::Sender<i32>>,
+    heard: mpsc::UnboundedSender<Heard>,
+}
+
+impl Talk {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Order>, process: Arc<OwnedFd>, ours: bool) {
+        loop {
+            tokio::select! {
+                order = inbox.recv() => match order {
+                    Some(order) => if self.send(order).await.is_err() { break },
+                    None => return,
+                },
+                ready = self.socket.readable() => {
+                    if ready.is_err() {
+                        break;
+                    }
+                    let received = &mut self.received;
+                    let read = || receive(self.socket.as_fd(), received).map_err(Into::into);
+                    match self.socket.try_io(Interest::READABLE, read) {
+                        Ok(true) => {}
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                        Ok(false) | Err(_) => break,
+                    }
+                    if self.take_all().is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        // Whoever waits for an answer hears that there will be none.
+        drop(inbox);
+        self.answers.clear();
+        self.execs.clear();
+        wait(&process, ours).await;
+        let _ = self.heard.send(Heard::Gone);
+    }
+
+    async fn send(&mut self, order: Order) -> Result<(), Errno> {
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        let bytes = frame(self.sequence, &order.request);
+        let exec = match order.request {
+            Request::Exec { exec, .. } => order.ended.map(|ended| (exec, ended)),
+            _ => None,
+        };
+        self.answers.insert(self.sequence, (order.answer, exec));
+        let mut descriptors = order.descriptors.as_slice();
+        let mut left = bytes.as_slice();
+        while !left.is_empty() {
+            self.socket.writable().await.map_err(|_| Errno::PIPE)?;
+            let write = || send(self.socket.as_fd(), left, descriptors).map_err(Into::into);
+            match self.socket.try_io(Interest::WRITABLE, write) {
+                Ok(count) => {
+                    left = &left[count..];
+                    descriptors = &[];
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Errno::PIPE),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_all(&mut self) -> Result<(), orlop_wire::code::Malformed> {
+        while let Some((length, sequence, message)) = unframe::<FromShim>(&self.received)? {
+            self.received.drain(..length);
+            self.take(sequence, message);
+        }
+        if self.received.is_empty() {
+            self.received = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, sequence: u32, message: FromShim) {
+        // Whoever asked may have left meanwhile; that changes nothing.
+        match message {
+            FromShim::Answer { answer } => {
+                if let Some((asked, exec)) = self.answers.remove(&sequence) {
+                    if let (Answer::ExecStarted { .. }, Some((number, ended))) = (&answer, exec) {
+                        self.execs.insert(number, ended);
+                    }
+                    let _ = asked.send(answer);
+                }
+            }
+            FromShim::News { news: News::ExecEnded { exec, code } } => {
+                if let Some(ended) = self.execs.remove(&exec) {
+                    let _ = ended.send(code);
+                }
+            }
+            FromShim::News { news: News::Born { born } } => {
+                let _ = self.heard.send(Heard::Born(born));
+            }
+            FromShim::News { news: News::Exited { exited } } => {
+                let _ = self.heard.send(Heard::Exited(exited));
+            }
+        }
+    }
+}
+
+/// Waits until the process is gone; takes its status if it is a child.
+async fn wait(process: &Arc<OwnedFd>, ours: bool) {
+    let Ok(copy) = process.try_clone() else { return };
+    #[expect(deprecated, reason = "a type that lies about its descriptor could misuse it; OwnedFd does not lie")]
+    let watched = AsyncFd::with_interest(copy, Interest::READABLE);
+    if let Ok(watched) = watched {
+        let _ = watched.readable().await;
+    }
+    if ours {
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG;
+        let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(process.as_fd()), options);
+    }
+}
+
+/// Whether the peer is still there; what it sent is appended.
+fn receive(socket: BorrowedFd<'_>, received: &mut Vec<u8>) -> Result<bool, Errno> {
+    let mut buffer = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags)?;
+    received.extend_from_slice(&buffer[..got.bytes]);
+    Ok(got.bytes != 0)
+}
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    if !borrowed.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&borrowed));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+}
