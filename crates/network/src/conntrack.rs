@@ -8,7 +8,6 @@
 use std::net::IpAddr;
 
 use orlop_model::pod::Protocol;
-use rtnetlink::packet_core::NLM_F_DUMP;
 use rustix::io::Errno;
 
 use crate::attribute::{Attributes, Writer};
@@ -34,9 +33,7 @@ pub(crate) fn forget(socket: &Socket, elements: &[Element]) -> Result<(), Refuse
         if of_family.is_empty() {
             continue;
         }
-        let mut request = Request::new();
-        request.add(GET, NLM_F_DUMP, &head(family, 0));
-        let known = socket.ask(request)?.whole()?;
+        let known = socket.list(GET, &head(family, 0))?.whole()?;
         let mut request = Request::new();
         let mut any = false;
         for connection in &known {

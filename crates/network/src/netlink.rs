@@ -16,8 +16,12 @@ use rustix::net::{RecvFlags, SendFlags};
 const HEADER: usize = 16;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
-/// A message behind the last request's number, such as the end of a batch, asks for no answer.
+/// `NLM_F_ACK_TLVS`: attributes follow.
 const ANSWERS_HAVE_TEXT: u16 = 0x200;
+/// `NLM_F_DUMP_INTR`
+const TORN: u16 = 0x10;
+/// How often a list is asked for again that changed while it was made.
+const TRIES: usize = 8;
 /// More than any single datagram that the kernel sends.
 const LARGEST: usize = 64 * 1024;
 
@@ -55,6 +59,8 @@ pub(crate) struct Answer {
     pub(crate) replies: Vec<Reply>,
     /// Which requests were refused.
     pub(crate) refused: Vec<Refused>,
+    /// Whether something changed while a list was made, which may lack what was there all the time.
+    torn: bool,
 }
 
 impl Answer {
@@ -133,7 +139,8 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct Socket {
     socket: rtnetlink::sys::Socket,
-    turn: Mutex<()>,
+    /// Where answers are read to; who holds it has the socket to himself.
+    buffer: Mutex<Vec<u8>>,
 }
 
 impl Socket {
@@ -157,7 +164,28 @@ impl Socket {
         // A batch with the host ports of hundreds of pods is sent whole or not at all.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&socket, 4 << 20);
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 4 << 20);
-        Ok(Socket { socket, turn: Mutex::new(()) })
+        Ok(Socket { socket, buffer: Mutex::new(Vec::with_capacity(LARGEST)) })
+    }
+
+    /// Asks for a list, again if it changed meanwhile. On a node whose links come and go without a pause the last one counts.
+    pub(crate) fn list(&self, kind: u16, payload: &[u8]) -> Result<Answer, Refused> {
+        let mut tries = 0;
+        loop {
+            let mut request = Request::new();
+            request.add(kind, NLM_F_DUMP, payload);
+            let answer = self.ask(request)?;
+            tries += 1;
+            if !answer.torn || tries == TRIES {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// The same for lists of rtnetlink(7).
+    pub(crate) fn list_route(&self, message: &RouteNetlinkMessage) -> Result<Answer, Refused> {
+        let mut payload = vec![0; message.buffer_len()];
+        message.serialize(&mut payload);
+        self.list(message.message_type(), &payload)
     }
 
     /// Sends `request` and reads until it is answered.
@@ -166,19 +194,18 @@ impl Socket {
     /// Only if the conversation itself failed; what the kernel refused stands in the answer.
     pub(crate) fn ask(&self, mut request: Request) -> Result<Answer, Refused> {
         let (last, _) = request.answered;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = request.finished();
         let sent = rustix::net::send(&self.socket, bytes, SendFlags::empty()).map_err(Refused::plain)?;
         if sent != bytes.len() {
             return Err(Refused::plain(Errno::MSGSIZE));
         }
         let mut answer = Answer::default();
-        let mut buffer: Vec<u8> = Vec::with_capacity(LARGEST);
         loop {
             buffer.clear();
             match rustix::net::recv(
                 &self.socket,
-                rustix::buffer::spare_capacity(&mut buffer),
+                rustix::buffer::spare_capacity(&mut *buffer),
                 RecvFlags::DONTWAIT,
             ) {
                 Ok(_) => {}
@@ -207,6 +234,7 @@ impl Request {
             let Some(payload) = bytes.get(HEADER..length) else {
                 return Err(Refused::plain(Errno::BADMSG));
             };
+            answer.torn |= flags & TORN != 0;
             let index = number.wrapping_sub(self.first);
             if index < self.count {
                 if kind == ERROR || kind == DONE {

@@ -5,9 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rtnetlink::packet_core::{
-    NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NetlinkDeserializable, NetlinkHeader,
-};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NetlinkDeserializable, NetlinkHeader};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
@@ -231,15 +229,15 @@ impl Socket {
     /// All links.
     pub(crate) fn links(&self) -> Result<Vec<Link>, Refused> {
         let message = RouteNetlinkMessage::GetLink(without_statistics(LinkMessage::default()));
-        Ok(links(self.ask(Request::new().route(NLM_F_DUMP, &message))?.whole()?).collect())
+        Ok(links(self.list_route(&message)?.whole()?).collect())
     }
 
     /// The routes of the main table, of one family.
     pub(crate) fn routes(&self, family: AddressFamily) -> Result<Vec<Route>, Refused> {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
-        let request = Request::new().route(NLM_F_DUMP, &RouteNetlinkMessage::GetRoute(message));
-        Ok(messages(self.ask(request)?.whole()?)
+        let answer = self.list_route(&RouteNetlinkMessage::GetRoute(message))?;
+        Ok(messages(answer.whole()?)
             .filter_map(|message| match message {
                 RouteNetlinkMessage::NewRoute(route) => read_route(&route),
                 _ => None,

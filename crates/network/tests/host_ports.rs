@@ -14,7 +14,7 @@ fn port(protocol: Protocol, host_port: u16, container_port: u16) -> HostPort {
 
 /// Both protocols at the node's port, at all addresses or one.
 fn both(host_port: u16, container_port: u16, host_ip: Option<&str>) -> Vec<HostPort> {
-    let host_ip = host_ip.map(|address| address.parse().unwrap());
+    let host_ip = host_ip.map(|address| address.parse().expect("an address"));
     let of = |protocol| HostPort { host_ip, ..port(protocol, host_port, container_port) };
     vec![of(Protocol::Tcp), of(Protocol::Udp)]
 }

@@ -271,7 +271,7 @@ fn two_hundred_pods_leave_nothing() {
                     let took = world.on(|| {
                         let lease = bridge.lease(&id).unwrap();
                         let attach = timed(|| {
-                            drop(bridge.attach(&id, &lease, space.netns(), space.socket()).unwrap())
+                            drop(bridge.attach(&id, &lease, space.netns(), space.socket()).unwrap());
                         });
                         let ports = [port(10_000 + number), port(20_000 + number)];
                         let open = timed(|| bridge.host_ports_add(&id, &lease, &ports).unwrap());
@@ -302,6 +302,29 @@ fn two_hundred_pods_leave_nothing() {
     for line in world.node.sh("nft list table inet orlop-br0").lines() {
         assert!(!line.contains("elements"), "{line}");
     }
+}
+
+/// A drained node: everybody goes at the same moment, and shares the kernel's waits.
+#[test]
+fn forty_pods_that_go_at_once_are_gone_when_their_calls_return() {
+    let world = World::new();
+    let bridge = world.bridge();
+    let pods: Vec<_> = (1..=40).map(|number| world.pod(&bridge, &id(number << 12))).collect();
+    assert_eq!(world.on(|| bridge.audit()).unwrap().links.len(), 40);
+    let took = timed(|| {
+        std::thread::scope(|scope| {
+            for pod in &pods {
+                let bridge = &bridge;
+                scope.spawn(move || {
+                    bridge.detach(&pod.id).unwrap();
+                    let left = bridge.audit().unwrap().links;
+                    assert!(left.iter().all(|(_, id)| *id != pod.id));
+                });
+            }
+        });
+    });
+    println!("forty at once: {took:?}");
+    assert_eq!(world.links(), ["br0"]);
 }
 
 /// One at a time, on an idle node: what a pod's start pays.

@@ -171,8 +171,6 @@ pub(crate) fn table_exists(socket: &Socket, table: &str) -> Result<bool, Refused
 pub(crate) fn elements(socket: &Socket, table: &str, map: Map) -> Result<Vec<Element>, Refused> {
     let mut message = Writer { bytes: head(INET, 0) };
     message.text(1, table).text(2, map.name());
-    let mut request = Request::new();
-    request.add(Verb::GetElements.kind(), rtnetlink::packet_core::NLM_F_DUMP, &message.bytes);
-    let replies = socket.ask(request)?.except(rustix::io::Errno::NOENT)?;
+    let replies = socket.list(Verb::GetElements.kind(), &message.bytes)?.except(rustix::io::Errno::NOENT)?;
     Ok(replies.iter().flat_map(|reply| super::map::read(map, &reply.payload)).collect())
 }
