@@ -25,4 +25,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod text;
 
+#[cfg(test)]
+mod scene;
+
 pub use lower::{c_path, candidates};

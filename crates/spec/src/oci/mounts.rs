@@ -70,18 +70,19 @@ fn fresh(input: &Input<'_>) -> Vec<Mount> {
 fn pods(input: &Input<'_>) -> Vec<Mount> {
     let facts = input.facts;
     let shm = facts.shm.clone().unwrap_or_else(|| PathBuf::from("/dev/shm"));
-    let mut all =
-        vec![mount("/dev/shm", "bind", shm, &["rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"])];
-    let writable = if input.config.security.readonly_rootfs { "ro" } else { "rw" };
+    let mut all = vec![mount("/dev/shm", "bind", shm, &["rbind", "rprivate", "nosuid", "noexec", "nodev"])];
+    let options: &[&str] = if input.config.security.readonly_rootfs {
+        &["rbind", "rprivate", "ro"]
+    } else {
+        &["rbind", "rprivate"]
+    };
     let files = [
         ("/etc/hostname", &facts.hostname_file),
         ("/etc/hosts", &facts.hosts),
         ("/etc/resolv.conf", &facts.resolv_conf),
     ];
     for (destination, source) in files {
-        all.extend(
-            source.iter().map(|source| mount(destination, "bind", source, &["rbind", "rprivate", writable])),
-        );
+        all.extend(source.iter().map(|source| mount(destination, "bind", source, options)));
     }
     all
 }
@@ -105,12 +106,13 @@ fn requested(asked: &Asked) -> Result<Mount, Report> {
         Propagation::HostToContainer => "rslave",
         Propagation::Bidirectional => "rshared",
     };
-    let writable = match (asked.readonly, asked.recursive_read_only) {
-        (_, true) => "rro",
-        (true, false) => "ro",
-        (false, false) => "rw",
+    // Not "rw" for what is writable: that would lift the read-only mark of what is mounted so on the node.
+    let options: &[&str] = match (asked.readonly, asked.recursive_read_only) {
+        (_, true) => &["rbind", propagation, "rro"],
+        (true, false) => &["rbind", propagation, "ro"],
+        (false, false) => &["rbind", propagation],
     };
-    Ok(mount(destination, "bind", source, &["rbind", propagation, writable]))
+    Ok(mount(destination, "bind", source, options))
 }
 
 /// An absolute path without `.`, `..` and doubled slashes.
