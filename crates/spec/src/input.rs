@@ -30,7 +30,8 @@ pub struct Input<'a> {
     pub node: &'a Node,
     /// The devices that `config.devices` asks for, looked up (a directory stands for all in it).
     pub devices: &'a [Granted],
-    /// The content of the seccomp profile, where the request names a file.
+    /// The content of the seccomp profile: of the file that the request names or, for `RuntimeDefault`, the node's own default where
+    /// its configuration names one.
     pub seccomp_profile: Option<&'a [u8]>,
     /// The PID namespace of the container that `PidNamespace::Target` names.
     pub target_pid: Option<&'a PathBuf>,

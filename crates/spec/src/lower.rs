@@ -2,13 +2,13 @@
 //!
 //! | room | what it is for |
 //! | --- | --- |
-//! | [`refuse`] | what a spec can say and no plan can do |
-//! | [`namespaces`] | which are made, which are joined |
+//! | `refuse` | what a spec can say and no plan can do |
+//! | `namespaces` | which are made, which are joined |
 //! | [`options`] | mount options as attributes and filesystem parameters |
-//! | [`mounts`] | mounts, masks, read-only paths |
-//! | [`cgroups`] | the container's view of cgroups |
-//! | [`nodes`] | device nodes and the links beside them |
-//! | [`process`] | limits, identity, filter, program |
+//! | `mounts` | mounts, masks, read-only paths |
+//! | `cgroups` | the container's view of cgroups |
+//! | `nodes` | device nodes and the links beside them |
+//! | `process` | limits, identity, filter, program |
 //! | [`sysctl`] | which namespace a sysctl belongs to |
 //!
 //! *Invariant:* a plan that comes out passes [`orlop_wire::order::check`]; what a spec asks for is in it, or the spec is refused.

@@ -145,14 +145,17 @@ fn seccomp(input: &Input<'_>, bounding: u64) -> Result<Option<LinuxSeccomp>, Rep
     if input.config.security.privileged {
         return Ok(None);
     }
-    match &input.config.security.seccomp {
-        Seccomp::Unconfined => Ok(None),
-        Seccomp::RuntimeDefault => Ok(Some(default::profile(bounding, Arch::NATIVE))),
-        Seccomp::Localhost(name) => {
+    let subject = Subject { capabilities: bounding, native: Arch::NATIVE, kernel: input.node.kernel };
+    match (&input.config.security.seccomp, input.seccomp_profile) {
+        (Seccomp::Unconfined, _) => Ok(None),
+        (Seccomp::RuntimeDefault, None) => Ok(Some(default::profile(bounding, Arch::NATIVE))),
+        (Seccomp::RuntimeDefault, Some(json)) => {
+            Ok(Some(Profile::parse("the node's default", json)?.resolve(subject)))
+        }
+        (Seccomp::Localhost(name), Some(json)) => Ok(Some(Profile::parse(name, json)?.resolve(subject))),
+        (Seccomp::Localhost(name), None) => {
             let field = "config.linux.security_context.seccomp.localhost_ref";
-            let json = input.seccomp_profile.ok_or_else(|| Report::field(field, name, "cannot be read"))?;
-            let subject = Subject { capabilities: bounding, native: Arch::NATIVE, kernel: input.node.kernel };
-            Ok(Some(Profile::parse(name, json)?.resolve(subject)))
+            Err(Report::field(field, name, "cannot be read"))
         }
     }
 }

@@ -5,9 +5,9 @@
 //! | [`table`] | system calls by name and number, for each architecture |
 //! | [`default`] | the profile of `RuntimeDefault` |
 //! | [`profile`] | profiles in JSON, as OCI and container engines write them |
-//! | [`compile`] | an OCI seccomp section becomes classic BPF |
-//! | [`assemble`] | BPF instructions and jumps that reach |
-//! | [`filters`] | what was compiled already |
+//! | `compile` | an OCI seccomp section becomes classic BPF |
+//! | `assemble` | BPF instructions and jumps that reach |
+//! | `filters` | what was compiled already |
 //!
 //! *Invariant:* a filter never allows what its profile does not. Where a profile leaves room, the reading that allows less is
 //! taken; the page on the seccomp compiler in docs/decisions lists where.

@@ -328,6 +328,10 @@ fn seccomp_is_what_was_asked_for() {
     assert_eq!(with(Seccomp::Unconfined, None), Ok(None));
     let default = with(Seccomp::RuntimeDefault, None).expect("good").expect("a filter");
     assert_eq!(default, default::profile(capability::DEFAULT, Arch::NATIVE));
+    let own = with(Seccomp::RuntimeDefault, Some(r#"{"defaultAction":"SCMP_ACT_LOG"}"#))
+        .expect("good")
+        .expect("a filter");
+    assert_ne!(own, default, "the node's own default replaces ours");
     let localhost = || Seccomp::Localhost("/p.json".into());
     assert!(with(localhost(), Some(r#"{"defaultAction":"SCMP_ACT_LOG"}"#)).expect("good").is_some());
     let missing = with(localhost(), None).expect_err("no content");
