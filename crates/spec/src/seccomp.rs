@@ -9,8 +9,8 @@
 //! | `assemble` | BPF instructions and jumps that reach |
 //! | `filters` | what was compiled already |
 //!
-//! *Invariant:* a filter never allows what its profile does not. Where a profile leaves room, the reading that allows less is
-//! taken; the page on the seccomp compiler in docs/decisions lists where.
+//! *Invariant:* a filter allows what its profile does, and nothing else. Where a profile can be read in two ways, the page on the
+//! seccomp compiler in docs/decisions says which is meant.
 
 mod assemble;
 mod compile;
