@@ -40,7 +40,7 @@ impl Network {
             subnet: Net4::new(config.subnet.address, config.subnet.prefix).map_err(bad)?,
             subnet6,
             state_dir: state.join("network"),
-            tag: format!("orlop:{}", config.bridge),
+            tag: tag(state),
         };
         Ok(Network { bridge: Some(Arc::new(Bridge::new(settings)?)) })
     }
@@ -136,6 +136,15 @@ impl Network {
         }
         self.ask("audit", Bridge::audit).await
     }
+}
+
+/// Whose links are whose: two daemons have two state directories.
+fn tag(state: &Path) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    // Of fixed keys: the same directory has the same tag for every daemon that works there.
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    format!("orlop:{:016x}", hasher.finish())
 }
 
 /// The lease's addresses, IPv4 first.

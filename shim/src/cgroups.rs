@@ -1,108 +1,68 @@
-//! The container's cgroups: made before the clone, removed after the end.
+//! The container's cgroups: made before the clone, removed after the end. What is done is done by `orlop_cgroup`; here it is done
+//! without waiting.
 //!
 //! *Invariant:* what is removed was made by this shim, or is below it.
 
-use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Duration;
 
-use orlop_wire::plan::{Cgroup, CgroupWrite};
+use orlop_cgroup::{Error, act};
+use orlop_wire::plan::{Cgroup, Oom};
 use orlop_wire::record::Failure;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, unlinkat};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+fn path(directory: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(directory.to_bytes()))
+}
 
 /// Puts this process where the plan says: outside the pod.
-pub(crate) fn enter(procs: &[std::ffi::CString]) -> Result<(), Failure> {
+pub(crate) fn enter(procs: &[CString]) -> Result<(), Failure> {
     for file in procs {
         let put = || {
             rustix::io::write(rustix::fs::openat(CWD, file.as_c_str(), OFlags::WRONLY, Mode::empty())?, b"0")
         };
-        put().map_err(|errno| failure("enter cgroup", file, errno))?;
+        put().map_err(|errno: Errno| crate::record::failure("enter cgroup", file.to_string_lossy(), errno))?;
     }
     Ok(())
 }
 
 /// Makes them and writes their values.
 pub(crate) fn make(cgroups: &[Cgroup]) -> Result<(), Failure> {
-    for cgroup in cgroups {
-        let directory =
-            ensure(&cgroup.directory).map_err(|errno| failure("make cgroup", &cgroup.directory, errno))?;
-        for write in &cgroup.writes {
-            write_value(&directory, write).map_err(|errno| {
-                let mut failure = failure("cgroup", &cgroup.directory, errno);
-                failure.object = format!("{}/{}", failure.object, write.file.to_string_lossy());
-                failure.detail = format!("value \"{}\"", write.value.to_string_lossy());
-                failure
-            })?;
-        }
-    }
-    Ok(())
+    act::apply(cgroups).map_err(|error| failure(&error))
 }
 
-fn write_value(directory: &OwnedFd, write: &CgroupWrite) -> Result<(), Errno> {
-    let file =
-        rustix::fs::openat(directory, write.file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-    match file.and_then(|file| rustix::io::write(file, write.value.to_bytes())) {
-        Err(errno) if write.required => Err(errno),
-        _ => Ok(()),
+fn failure(error: &Error) -> Failure {
+    let source = std::error::Error::source(error);
+    let errno = source.and_then(|source| source.downcast_ref::<std::io::Error>()?.raw_os_error());
+    Failure {
+        stage: "make cgroups".into(),
+        object: String::new(),
+        operation: None,
+        errno: errno.unwrap_or_default(),
+        detail: error.to_string(),
     }
 }
 
-/// The directory, made with its parents if it is missing.
-fn ensure(path: &CStr) -> Result<OwnedFd, Errno> {
-    let open = || rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty());
-    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => return open(),
-        Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    let text = path.to_bytes();
-    let parent = text.iter().rposition(|&byte| byte == b'/').filter(|&at| at > 0).ok_or(Errno::NOENT)?;
-    let parent = std::ffi::CString::new(&text[..parent]).map_err(|_| Errno::INVAL)?;
-    ensure(&parent)?;
-    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => open(),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Ends every process in a directory of the unified hierarchy and below: cgroups(7), `cgroup.kill`.
-pub(crate) fn kill(unified: &CStr) -> Result<(), Errno> {
-    let directory = rustix::fs::openat(CWD, unified, DIRECTORY, Mode::empty())?;
-    let file = rustix::fs::openat(directory, "cgroup.kill", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(file, b"1").map(drop)
+/// Ends every process in a cgroup and below.
+pub(crate) fn kill(directory: &CStr) {
+    // It says that some are left, since it does not wait; the loop sees their ends.
+    let _ = act::kill(path(directory), Duration::ZERO);
 }
 
 /// Removes those that are not kept, with what is below them. Whether all are gone: a process that is still ending keeps its
 /// cgroup a moment longer.
 pub(crate) fn remove(cgroups: &[Cgroup]) -> bool {
     let its_own = cgroups.iter().rev().filter(|cgroup| !cgroup.keep);
-    its_own.filter(|cgroup| !remove_tree(&cgroup.directory)).count() == 0
+    its_own.filter(|cgroup| act::remove(path(&cgroup.directory), Duration::ZERO).is_err()).count() == 0
 }
 
-fn remove_tree(path: &CStr) -> bool {
-    match unlinkat(CWD, path, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => return true,
-        Err(_) => {}
+/// How many processes the kernel has killed for want of memory.
+pub(crate) fn oom_kills(oom: &Oom) -> u64 {
+    match oom {
+        Oom::Nowhere => 0,
+        Oom::V1 { directory } | Oom::V2 { directory } => act::oom_kills(path(directory)).unwrap_or(0),
     }
-    // Not empty: cgroups that the container has made below its own.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(entries) = rustix::fs::openat(CWD, path, flags, Mode::empty()).and_then(Dir::new) else {
-        return false;
-    };
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name();
-        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
-            let below = [path.to_bytes(), b"/", name.to_bytes()].concat();
-            if let Ok(below) = std::ffi::CString::new(below) {
-                remove_tree(&below);
-            }
-        }
-    }
-    matches!(unlinkat(CWD, path, AtFlags::REMOVEDIR), Ok(()) | Err(Errno::NOENT))
-}
-
-fn failure(stage: &str, path: &CStr, errno: Errno) -> Failure {
-    crate::record::failure(stage, path.to_string_lossy(), errno)
 }

@@ -100,6 +100,9 @@ impl Child<'_> {
     }
 
     fn carry_out(&mut self, operations: &[Operation]) -> Failed {
+        if let Err(errno) = identity::die_with_shim() {
+            return Failed { operation: 0, errno: errno.raw_os_error() };
+        }
         for (operation, number) in operations.iter().zip(0..) {
             // Before mounts stop travelling: a tree opened now keeps its tie to the host's, which a bind may ask for.
             if matches!(operation, Operation::Propagation { .. })
@@ -189,7 +192,8 @@ impl Child<'_> {
             O::Bounding { keep } => identity::bound(*keep),
             O::Become { uid, gid, groups } => identity::become_user(*uid, *gid, groups),
             O::Capabilities { effective, permitted, inheritable, ambient } => {
-                identity::capabilities(*effective, *permitted, *inheritable, *ambient)
+                identity::capabilities(*effective, *permitted, *inheritable, *ambient)?;
+                identity::die_with_shim()
             }
             O::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
             O::Seccomp { program, flags } => orlop_sys::security::set_filter(program, *flags),

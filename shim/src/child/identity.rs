@@ -59,6 +59,11 @@ pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errn
     set_thread_res_uid(uid, uid, uid)
 }
 
+/// prctl(2), `PR_SET_PDEATHSIG`: a container does not outlive its shim. A change of user clears it, so it is said again after one.
+pub(super) fn die_with_shim() -> Result<(), Errno> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+}
+
 /// capset(2), then the ambient set by prctl(2).
 pub(super) fn capabilities(
     effective: u64,

@@ -174,7 +174,7 @@ impl Shim {
         self.processes.first.killed = true;
         let _ = orlop_sys::signal::send(self.processes.first.pidfd.as_fd(), libc::SIGKILL);
         if let Some(unified) = &self.plan.unified {
-            let _ = crate::cgroups::kill(unified);
+            crate::cgroups::kill(unified);
         }
     }
 

@@ -10,7 +10,6 @@
 use std::time::{Duration, Instant};
 
 use orlop_wire::message::News;
-use orlop_wire::plan::Oom;
 use orlop_wire::record::{Exited, Failure};
 
 use super::Shim;
@@ -64,7 +63,7 @@ impl Shim {
     /// Ends what the first process left: in a PID namespace of its own the kernel has done it already.
     fn kill_rest(&self) {
         if let Some(unified) = &self.plan.unified {
-            let _ = crate::cgroups::kill(unified);
+            crate::cgroups::kill(unified);
         }
         for exec in self.processes.execs.values() {
             let _ = orlop_sys::signal::send(std::os::fd::AsFd::as_fd(&exec.pidfd), libc::SIGKILL);
@@ -101,7 +100,7 @@ impl Shim {
             oom_killed: code == 137
                 && !self.first().killed
                 && ending.failure.is_none()
-                && oom_kills(&self.plan.oom) > 0,
+                && crate::cgroups::oom_kills(&self.plan.oom) > 0,
             at,
             failure: ending.failure.clone(),
         };
@@ -128,19 +127,4 @@ impl Shim {
                 && (ending.is_late() || !self.connections.iter().flatten().any(super::Connection::waits))
         })
     }
-}
-
-/// How many processes the kernel has killed for want of memory.
-fn oom_kills(oom: &Oom) -> u64 {
-    let (directory, file) = match oom {
-        Oom::Nowhere => return 0,
-        Oom::V1 { directory } => (directory, "memory.oom_control"),
-        Oom::V2 { directory } => (directory, "memory.events"),
-    };
-    let path = std::path::Path::new(std::ffi::OsStr::new(&*directory.to_string_lossy())).join(file);
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))
-        .and_then(|count| count.trim().parse().ok())
-        .unwrap_or(0)
 }

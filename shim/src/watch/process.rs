@@ -322,7 +322,7 @@ impl Shim {
     pub(crate) fn kill_exec(&mut self, number: u64) {
         if let Some(exec) = self.processes.execs.get(&number) {
             if let Some(unified) = &exec.unified {
-                let _ = crate::cgroups::kill(unified);
+                crate::cgroups::kill(unified);
             }
             let _ = orlop_sys::signal::send(exec.pidfd.as_fd(), libc::SIGKILL);
         }

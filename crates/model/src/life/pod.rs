@@ -62,6 +62,7 @@ impl State {
     ///
     /// # Errors
     /// [`Refused`] if the event cannot be in this state; the state stays as it was.
+    #[expect(clippy::match_same_arms, reason = "grouped by what happens, not by where it leads")]
     pub fn on(&self, event: &Event) -> Result<(State, Option<Deed>), Refused> {
         use State::{Gone, Making, NotReady, Ready, Removing, Stopping};
         Ok(match (self, event) {

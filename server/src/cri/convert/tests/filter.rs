@@ -29,9 +29,6 @@ fn a_pod_has_to_fit_all_that_a_filter_says() {
         assert_eq!(PodFilter::of_list(Some(&asked)).unwrap().fits(pod), fits, "{asked:?}");
     }
     assert!(PodFilter::of_list(None).unwrap().fits(pod));
-    let stats = v1::PodSandboxStatsFilter { id: "x".into(), ..Default::default() };
-    assert!(!PodFilter::of_stats(Some(&stats)).fits(pod));
-    assert!(PodFilter::of_stats(None).fits(pod));
     let report = PodFilter::of_list(Some(&filter("", Some(7), map([])))).unwrap_err();
     assert_names(&report, Kind::BadRequest, "filter.state", "SANDBOX_READY (0)");
 }
@@ -62,8 +59,6 @@ fn a_container_has_to_fit_all_that_a_filter_says() {
     for (asked, fits) in table {
         assert_eq!(ContainerFilter::of_list(Some(&asked)).unwrap().fits(container), fits, "{asked:?}");
     }
-    let stats = v1::ContainerStatsFilter { pod_sandbox_id: "def".into(), ..Default::default() };
-    assert!(ContainerFilter::of_stats(Some(&stats)).fits(container));
     let report = ContainerFilter::of_list(Some(&filter("", "", Some(4), map([])))).unwrap_err();
     assert_names(&report, Kind::BadRequest, "filter.state", "CONTAINER_UNKNOWN (3)");
 }
