@@ -55,9 +55,9 @@ pub(crate) enum Failure {
     /// There is no log file.
     #[error("container {} has no log file: its pod was made without a log directory", escape(given))]
     NoLog { given: String },
-    /// A pull came to nothing.
-    #[error("pull {}: {said}", escape(image))]
-    Pull { image: String, said: String },
+    /// A pull came to nothing; the daemon says which and why.
+    #[error("{said}")]
+    Pull { said: String },
     /// A password is needed and nobody can be asked.
     #[error("a password is needed for --username, and standard input is no terminal to ask at")]
     NoPassword,

@@ -49,15 +49,14 @@ impl Pull {
 }
 
 async fn fetch(daemon: &Daemon, request: PullRequest, progress: &mut Progress) -> Result<String, Failure> {
-    let image = request.image.clone();
-    let what = format!("pull {image}");
+    let what = format!("pull {}", request.image);
     let answer = daemon.own().pull(request).await;
     let mut news = answer.map_err(|status| daemon.refused(&what, &status))?.into_inner();
     while let Some(message) = news.message().await.map_err(|status| daemon.refused(&what, &status))? {
         match message.event {
             Some(Event::Layer(layer)) => progress.hear(&layer),
             Some(Event::ImageId(id)) => return Ok(id),
-            Some(Event::Failure(said)) => return Err(Failure::Pull { image, said: escape(&said) }),
+            Some(Event::Failure(said)) => return Err(Failure::Pull { said: escape(&said) }),
             // Of a newer daemon: news that we do not understand.
             None => {}
         }
