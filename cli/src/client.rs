@@ -110,6 +110,9 @@ impl Daemon {
     /// A failure of a call that was to do `what`.
     pub(crate) fn refused(&self, what: &str, status: &Status) -> Failure {
         let (what, socket) = (escape(what), self.socket.clone());
+        if is_timeout(status) {
+            return Failure::Mute { what, socket, seconds: PATIENCE.as_secs() };
+        }
         if broken(status) {
             return Failure::Lost { what, socket, cause: escape(&root_cause(status)) };
         }
@@ -125,8 +128,19 @@ impl Daemon {
 /// Whether a call failed since the connection broke, rather than by the daemon's word.
 pub(crate) fn broken(status: &Status) -> bool {
     // A status that came over the wire has no source.
-    let Some(source) = status.source() else { return false };
-    status.code() != Code::DeadlineExceeded && !source.is::<tonic::TimeoutExpired>()
+    status.source().is_some() && !is_timeout(status)
+}
+
+/// Whether the daemon did not answer a question in time.
+pub(crate) fn is_timeout(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// The innermost reason.
@@ -149,4 +163,30 @@ fn kernels_reason(error: &tonic::transport::Error) -> io::Error {
         source = error.source();
     }
     io::Error::other(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orlop_proto::runtime::v1::VersionRequest;
+
+    #[tokio::test]
+    async fn a_mute_daemon_is_told_from_one_that_hangs_up() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("sock");
+        // It listens and never accepts.
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let daemon = Daemon::connect(&socket).await.unwrap();
+        let mut request = question(VersionRequest::default());
+        request.set_timeout(Duration::from_millis(20));
+        let status = daemon.runtime().version(request).await.unwrap_err();
+        assert!(is_timeout(&status) && !broken(&status), "{status:?}");
+        assert!(matches!(daemon.refused("version", &status), Failure::Mute { .. }));
+
+        let daemon = Daemon::connect(&socket).await.unwrap();
+        drop(listener);
+        let status = daemon.runtime().version(question(VersionRequest::default())).await.unwrap_err();
+        assert!(broken(&status) && !is_timeout(&status), "{status:?}");
+        assert!(matches!(daemon.refused("version", &status), Failure::Lost { .. }));
+    }
 }

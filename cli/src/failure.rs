@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// The connection broke during a call.
     #[error("{what}: the daemon at {} went away: {cause}", escape(&socket.display().to_string()))]
     Lost { what: String, socket: PathBuf, cause: String },
+    /// The daemon is there and says nothing.
+    #[error("{what}: the daemon at {} has not answered for {seconds} s", escape(&socket.display().to_string()))]
+    Mute { what: String, socket: PathBuf, seconds: u64 },
     /// Somebody answers, but not to this call.
     #[error("{what}: the daemon at {} does not know this call", escape(&socket.display().to_string()))]
     NotServed { what: String, socket: PathBuf },
@@ -115,6 +118,7 @@ impl Failure {
                 _ => "is it the socket of orlopd? another one is named by --host or ORLOP_HOST",
             }),
             Failure::Lost { .. } => Some("was orlopd stopped? `systemctl status orlopd` says"),
+            Failure::Mute { .. } => Some("its log may say what it does: `journalctl -u orlopd`"),
             Failure::NotServed { .. } => Some("is it orlopd, and of this version? `orlop version` says"),
             Failure::NoSuch { advice, .. } => Some(advice),
             Failure::Ambiguous { .. } => Some(

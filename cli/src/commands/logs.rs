@@ -13,7 +13,7 @@ use orlop_crilog::reader::Line;
 use orlop_proto::runtime::v1::{ContainerState, ContainerStatus};
 use tonic::{Code, Status};
 
-use crate::client::{Daemon, broken};
+use crate::client::{Daemon, broken, is_timeout};
 use crate::failure::Failure;
 use crate::logfile::LogFile;
 use crate::render::time;
@@ -128,7 +128,9 @@ impl Logs {
 
 /// Whether the daemon is not there to say: the container may still run.
 fn is_away(status: &Status) -> bool {
-    broken(status) || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
+    // The daemon keeps the deadline, too, and may be the first to say that it has passed.
+    let codes = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled];
+    broken(status) || is_timeout(status) || codes.contains(&status.code())
 }
 
 /// Puts lines where they belong.

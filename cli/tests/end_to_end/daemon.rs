@@ -26,8 +26,10 @@ pub(crate) struct World {
     pub(crate) exec: Result<ExecSyncResponse, Status>,
     /// What a status is refused with; one goes at each question.
     pub(crate) refused_statuses: Vec<Status>,
-    /// What a pull tells; the end of the stream follows.
-    pub(crate) pull: Vec<Result<PullProgress, Status>>,
+    /// What a pull tells.
+    pub(crate) pull: Vec<PullProgress>,
+    /// How its stream ends.
+    pub(crate) pull_breaks: Option<Status>,
     pub(crate) explain: ExplainResponse,
     pub(crate) audit: AuditResponse,
     /// Ids that nothing can be done to.
@@ -203,6 +205,7 @@ fn world() -> World {
         exec: Ok(ExecSyncResponse::default()),
         refused_statuses: Vec::new(),
         pull: Vec::new(),
+        pull_breaks: None,
         explain: ExplainResponse::default(),
         audit: AuditResponse::default(),
         stuck: Vec::new(),

@@ -7,6 +7,8 @@
 //! | [`run`] | the program run, with pipes or at a terminal |
 //! | the others | what is promised of the verbs |
 
+#![expect(clippy::unwrap_used, reason = "what a test stands on is there, or the test fails")]
+
 mod changing;
 mod daemon;
 mod exec;

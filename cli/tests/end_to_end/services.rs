@@ -180,7 +180,9 @@ impl Orlop for Served {
     async fn pull(&self, request: Request<PullRequest>) -> Answer<Self::PullStream> {
         let (mut world, request) = (self.world(), request.into_inner());
         world.asked.push(format!("pull {} as {:?} {:?}", request.image, request.username, request.password));
-        Ok(Response::new(tokio_stream::iter(std::mem::take(&mut world.pull))))
+        let breaks = world.pull_breaks.take().map(Err);
+        let news: Vec<_> = std::mem::take(&mut world.pull).into_iter().map(Ok).chain(breaks).collect();
+        Ok(Response::new(tokio_stream::iter(news)))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Answer<ExplainResponse> {
