@@ -113,6 +113,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         target: target.as_deref(),
     };
     let planned = making.plan()?;
+    make_log_directory(&planned.log_path)?;
     super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;
     let facts = Facts {
         image: image.id.to_string(),
@@ -130,6 +131,12 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     super::record::write_container(core, container, &facts)?;
     crate::failpoint::pass("container.made.record");
     Ok(facts)
+}
+
+/// The directory of the log, where the request names one that nobody has made yet.
+fn make_log_directory(path: &str) -> Result<(), Report> {
+    let Some(parent) = std::path::Path::new(path).parent() else { return Ok(()) };
+    std::fs::create_dir_all(parent).map_err(|error| Report::field("config.log_path", path, error))
 }
 
 /// The image by digest, where it has a name; kubelet shows it as `imageID`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use orlop_model::life::container::{Event, Exit, State};
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
+use orlop_proto::runtime::v1::NamespaceMode;
 use orlop_wire::code::Wire as _;
 use orlop_wire::message::Request;
 use orlop_wire::record::{Exited, file};
@@ -93,7 +94,8 @@ fn pid_holder(core: &Core, container: &Container) -> Result<Option<i32>, Report>
         });
     }
     match super::create::pid_namespace(&container.asked) {
-        orlop_proto::runtime::v1::NamespaceMode::Pod => {
+        // POD means as the pod has it, which may be: each its own.
+        NamespaceMode::Pod if container.pod.has_init() => {
             let init = container.pod.made().and_then(|made| made.init);
             init.map(Some).ok_or_else(|| {
                 Report::new(Kind::WrongState, "join PID namespace", container.pod.id.short(), "the pod shares none")

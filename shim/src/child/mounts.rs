@@ -180,18 +180,23 @@ pub(super) fn mask(root: BorrowedFd<'_>, target: &CStr) -> Result<(), Errno> {
     put(null.as_fd(), place.as_fd())
 }
 
-/// Makes a path read-only by a bind of it upon itself. What is not there is left.
+/// Makes a path read-only: the mount that is there, or a bind of it upon itself. What is not there is left.
 pub(super) fn freeze(root: BorrowedFd<'_>, target: &CStr) -> Result<(), Errno> {
     let place = match place::find(root, target) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
+    let change = Change { set: orlop_sys::mount::READ_ONLY, ..Change::default() };
+    match set_attributes(place.as_fd(), c"", false, change) {
+        // No mount of its own: it lies on another.
+        Err(Errno::INVAL) => {}
+        other => return other,
+    }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(place.as_fd(), "", flags)?;
-    let change = Change { set: orlop_sys::mount::READ_ONLY, ..Change::default() };
     set_attributes(tree.as_fd(), c"", false, change)?;
     put(tree.as_fd(), place.as_fd())
 }
