@@ -68,27 +68,24 @@ pub(crate) enum Verb {
 /// Whatever keeps it from being done.
 pub(crate) async fn run(typed: Typed) -> Result<u8, Failure> {
     let Typed { host, verb } = typed;
-    // The verbs that can do without a daemon.
-    let verb = match verb {
-        Verb::Completion(verb) => return verb.run(),
-        Verb::Version(verb) => return verb.run(&host).await,
-        Verb::Exec(verb) => return verb.run(&host).await,
-        verb => verb,
-    };
-    let daemon = Daemon::connect(&host).await?;
+    let connect = || Daemon::connect(&host);
     match verb {
-        Verb::Ps(verb) => verb.run(&daemon).await,
-        Verb::Pods(verb) => verb.run(&daemon).await,
-        Verb::Images(verb) => verb.run(&daemon).await,
-        Verb::Pull(verb) => verb.run(&daemon).await,
-        Verb::Rmi(verb) => verb.run(&daemon).await,
-        Verb::Logs(verb) => verb.run(&daemon).await,
-        Verb::Explain(verb) => verb.run(&daemon).await,
-        Verb::Inspect(verb) => verb.run(&daemon).await,
-        Verb::Stop(verb) => verb.run(&daemon).await,
-        Verb::Rm(verb) => verb.run(&daemon).await,
-        Verb::Audit(verb) => verb.run(&daemon).await,
-        Verb::Completion(_) | Verb::Version(_) | Verb::Exec(_) => Ok(0),
+        Verb::Ps(verb) => verb.run(&connect().await?).await,
+        Verb::Pods(verb) => verb.run(&connect().await?).await,
+        Verb::Images(verb) => verb.run(&connect().await?).await,
+        Verb::Pull(verb) => verb.run(&connect().await?).await,
+        Verb::Rmi(verb) => verb.run(&connect().await?).await,
+        Verb::Logs(verb) => verb.run(&connect().await?).await,
+        Verb::Explain(verb) => verb.run(&connect().await?).await,
+        Verb::Inspect(verb) => verb.run(&connect().await?).await,
+        Verb::Stop(verb) => verb.run(&connect().await?).await,
+        Verb::Rm(verb) => verb.run(&connect().await?).await,
+        Verb::Audit(verb) => verb.run(&connect().await?).await,
+        // Exit codes of its own, also where no daemon answers.
+        Verb::Exec(verb) => verb.run(&host).await,
+        // Says its own version also where none does.
+        Verb::Version(verb) => verb.run(&host).await,
+        Verb::Completion(verb) => verb.run(),
     }
 }
 

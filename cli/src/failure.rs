@@ -6,6 +6,7 @@
 //! | 2 | a command line that cannot be (of `exec`: 125) |
 //! | 125 | `exec` could not be carried out, for another reason than the command itself |
 //! | 126, 127 | the command cannot be executed, is not there |
+//! | 130 | a question was answered with Ctrl-C |
 //! | 141 | whoever read our output went away, as a shell says of a program that died of SIGPIPE |
 //! | others | the command's own |
 //!
@@ -70,6 +71,9 @@ pub(crate) enum Failure {
     /// A password cannot be read.
     #[error("cannot read the password")]
     Password(#[source] io::Error),
+    /// This program cannot begin: no descriptors, no memory.
+    #[error("cannot start")]
+    Start(#[source] io::Error),
     /// Output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
@@ -137,6 +141,7 @@ impl Failure {
             | Failure::Pull { .. }
             | Failure::Interrupted
             | Failure::Password(_)
+            | Failure::Start(_)
             | Failure::Output(_)
             | Failure::Exec { .. } => None,
         }
@@ -144,20 +149,19 @@ impl Failure {
 
     /// The exit code to end with.
     pub(crate) fn code(&self) -> u8 {
-        match self {
-            Failure::Exec { code, .. } => *code,
-            Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 141,
-            Failure::Interrupted => 130,
-            _ => 1,
+        if let Failure::Exec { code, .. } = self {
+            *code
+        } else if self.is_silent() {
+            141
+        } else if matches!(self, Failure::Interrupted) {
+            130
+        } else {
+            1
         }
     }
 
     /// Whether there is nobody to be told: our reader left.
     pub(crate) fn is_silent(&self) -> bool {
-        match self {
-            Failure::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
-            Failure::Exec { cause, .. } => cause.is_silent(),
-            _ => false,
-        }
+        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(commands::run(typed)),
-        Err(error) => Err(Failure::Output(error)),
+        Err(error) => Err(Failure::Start(error)),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
