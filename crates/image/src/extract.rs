@@ -50,6 +50,8 @@ pub(crate) struct Tree {
     near: Option<parents::Near>,
     /// Directories by name, and the time each gets when all is in them.
     times: Vec<(Vec<u8>, Time)>,
+    /// When the last of all entries was changed.
+    newest: Time,
     traps: Traps,
     usage: Usage,
     entries: u64,
@@ -91,6 +93,7 @@ impl Tree {
             root,
             near: None,
             times: Vec::new(),
+            newest: Time::default(),
             traps,
             usage,
             entries: 0,
@@ -105,9 +108,8 @@ impl Tree {
         if self.entries > MOST_ENTRIES {
             return Err(Stop::Limit(format!("more than {MOST_ENTRIES} entries")));
         }
-        if self.entries % 1024 == 1 {
-            check_room(self.root.as_fd(), &self.label)?;
-        }
+        self.room.take(0, 1, self.root.as_fd(), &self.label)?;
+        self.newest = self.newest.max(entry.mtime);
         let path = names::clean(&entry.path);
         let Some((parent, name)) = names::split(&path.inside) else {
             return self.place_root(entry);
@@ -129,7 +131,11 @@ impl Tree {
     }
 
     /// Gives the directories their times and says what was left open.
-    pub(crate) fn finish(self) -> Result<Finished, Stop> {
+    pub(crate) fn finish(mut self) -> Result<Finished, Stop> {
+        if self.traps.implied.contains(&b""[..]) {
+            // Not the time of unpacking: what is unpacked twice is alike.
+            self.times.push((Vec::new(), self.newest));
+        }
         for (path, time) in &self.times {
             match parents::open_inside(self.root.as_fd(), path) {
                 Ok(directory) => {
@@ -200,37 +206,47 @@ pub(crate) fn open_directory(above: BorrowedFd<'_>, name: &[u8]) -> Result<Owned
 /// Keeps the file system from being filled to its last block: a node without room for its own records is lost.
 #[derive(Default)]
 pub(crate) struct Room {
-    written: u64,
+    /// Bytes and entries that may come before the file system is asked again: never more than half of what it then had.
+    bytes: u64,
+    entries: u64,
 }
 
 impl Room {
-    /// Accounts for `bytes` that were written, and looks now and then.
-    pub(crate) fn wrote(&mut self, bytes: u64, on: BorrowedFd<'_>, label: &Path) -> Result<(), Error> {
-        self.written += bytes;
-        if self.written < 8 << 20 {
+    /// Accounts for what is about to be made, and asks where that may be too much.
+    ///
+    /// A fiftieth of the file system is kept free, 256 MiB at most, and likewise inodes, 4096 at most.
+    pub(crate) fn take(
+        &mut self,
+        bytes: u64,
+        entries: u64,
+        on: BorrowedFd<'_>,
+        label: &Path,
+    ) -> Result<(), Error> {
+        if self.bytes >= bytes && self.entries >= entries {
+            self.bytes -= bytes;
+            self.entries -= entries;
             return Ok(());
         }
-        self.written = 0;
-        check_room(on, label)
-    }
-}
-
-/// Whether the file system of `on` has more free than what is kept in reserve: a fiftieth of it, 256 MiB at most, and likewise inodes.
-pub(crate) fn check_room(on: BorrowedFd<'_>, label: &Path) -> Result<(), Error> {
-    let stat =
-        rustix::fs::fstatvfs(on).map_err(|errno| Error::io("look at the free space of", label, errno))?;
-    let path = || label.display().to_string();
-    let (free, all) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
-    let reserve = (all / 50).min(256 << 20);
-    if free < reserve {
+        let stat =
+            rustix::fs::fstatvfs(on).map_err(|errno| Error::io("look at the free space of", label, errno))?;
+        let full = |free: String, reserve: String| Error::NoRoom {
+            path: label.display().to_string(),
+            free,
+            reserve,
+        };
+        let (free, all) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
+        let reserve = (all / 50).min(256 << 20);
         let kib = |bytes: u64| format!("{} KiB", bytes >> 10);
-        return Err(Error::NoRoom { path: path(), free: kib(free), reserve: kib(reserve) });
-    }
-    // Some file systems (btrfs) have no fixed number of inodes and say 0.
-    let reserve = (stat.f_files / 50).min(4096);
-    if stat.f_favail < reserve {
+        let room = free.checked_sub(reserve + bytes).ok_or_else(|| full(kib(free), kib(reserve)))?;
+        self.bytes = (room / 2).min(8 << 20);
+        // Some file systems (btrfs) have no fixed number of inodes and say 0.
+        let reserve = (stat.f_files / 50).min(4096);
         let inodes = |count: u64| format!("{count} inodes");
-        return Err(Error::NoRoom { path: path(), free: inodes(stat.f_favail), reserve: inodes(reserve) });
+        let short = || full(inodes(stat.f_favail), inodes(reserve));
+        let fixed = stat.f_files > 0;
+        let room =
+            if fixed { stat.f_favail.checked_sub(reserve + entries).ok_or_else(short)? } else { 1 << 20 };
+        self.entries = (room / 2).min(1024);
+        Ok(())
     }
-    Ok(())
 }

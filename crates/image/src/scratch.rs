@@ -179,12 +179,13 @@ fn remove_entry(
 /// What removing `name` frees.
 pub(crate) fn taken<P: rustix::path::Arg>(directory: BorrowedFd<'_>, name: P) -> Result<Usage, Errno> {
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let bytes = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => 4096,
-        FileType::RegularFile => u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
-        _ => 0,
-    };
-    Ok(if stat.st_nlink > 1 && bytes != 4096 { Usage::default() } else { Usage { bytes, inodes: 1 } })
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Usage { bytes: 4096, inodes: 1 },
+        // Another name keeps it.
+        _ if stat.st_nlink > 1 => Usage::default(),
+        FileType::RegularFile => Usage { bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512, inodes: 1 },
+        _ => Usage { bytes: 0, inodes: 1 },
+    })
 }
 
 #[cfg(test)]

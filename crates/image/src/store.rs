@@ -152,7 +152,9 @@ impl Store {
         source: impl Read + Send,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<LayerHold, Error> {
-        let tree = match self.layer(layer.diff_id) {
+        // Held while it is verified, so that it is still there then.
+        let had = LayerHold::take(&self.0, layer.diff_id);
+        let tree = match had {
             Some(_) => None,
             None => Some(Tree::new(Scratch::new(&self.0.ingest())?)?),
         };
@@ -162,8 +164,9 @@ impl Store {
         }
         let _turn = self.0.turn();
         let verified = Change::PutVerified { blob: layer.descriptor.digest, diff_id: layer.diff_id };
-        // Another pull may have brought the same layer meanwhile, or removed it while this one only verified.
-        match (LayerHold::take(&self.0, layer.diff_id), finished) {
+        // Another pull may have brought the same layer meanwhile.
+        let had = had.or_else(|| LayerHold::take(&self.0, layer.diff_id));
+        match (had, finished) {
             (Some(hold), _) => {
                 self.0.commit(&[verified])?;
                 Ok(hold)

@@ -8,6 +8,7 @@
 //! *Invariant:* memory is bounded by the four buffers, the decoder's window and the extractor's own limits, whatever the blob says. A
 //! tree is only handed out when size, digest and diffID are what was announced, and to the last byte.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -60,7 +61,7 @@ pub(crate) fn run(
     std::thread::scope(|scope| {
         let inflating = std::thread::Builder::new()
             .name("inflate".into())
-            .spawn_scoped(scope, move || inflate(layer, source, &full, &spare))
+            .spawn_scoped(scope, move || inflate(layer, ALWAYS_ALLOWED, source, &full, &spare))
             .map_err(|source| Error::Io { step: "start a thread for", path: digest.to_string(), source })?;
         let mut chunks = Chunks { ready, empty, current: Vec::new(), at: 0, hash: Sha256::new(), progress };
         let unpacked = extract(&mut chunks, tree);
@@ -105,14 +106,18 @@ fn extract(chunks: &mut Chunks<'_>, tree: Option<Tree>) -> Result<Option<Finishe
 /// Decompresses all of `source` into the buffers. `Err(None)`: the other side has stopped, and knows why.
 fn inflate(
     layer: &LayerBlob,
+    always_allowed: u64,
     source: impl Read,
     full: &SyncSender<Vec<u8>>,
     spare: &Receiver<Vec<u8>>,
 ) -> Result<(), Option<Error>> {
     let descriptor = &layer.descriptor;
     let digest = descriptor.digest;
+    let got = &Cell::new(0);
     let mut metered =
-        Metered { inner: source, hash: Sha256::new(), got: 0, said: descriptor.size, failed: None };
+        Metered { inner: source, hash: Sha256::new(), got, said: descriptor.size, failed: None };
+    // What came counts, not what was announced.
+    let swells = |given: u64| given > got.get().saturating_mul(LARGEST_RATIO).max(always_allowed);
     let mut given = 0;
     let pumped = {
         let buffered = BufReader::with_capacity(READ, &mut metered);
@@ -125,9 +130,7 @@ fn inflate(
                 if buffer.is_empty() {
                     return Ok(true);
                 }
-                if given > ALWAYS_ALLOWED && given / LARGEST_RATIO > descriptor.size
-                    || full.send(buffer).is_err()
-                {
+                if swells(given) || full.send(buffer).is_err() {
                     return Ok(false);
                 }
             }
@@ -142,12 +145,10 @@ fn inflate(
             let why = shown(error.to_string().as_bytes());
             Err(fault(Fault::Stream { format: layer.compression.name(), why }))
         }
-        (None, Ok(false)) if given > ALWAYS_ALLOWED && given / LARGEST_RATIO > descriptor.size => {
-            Err(Some(Error::Limit {
-                digest,
-                limit: format!("unpacks to more than {LARGEST_RATIO} times its size"),
-            }))
-        }
+        (None, Ok(false)) if swells(given) => Err(Some(Error::Limit {
+            digest,
+            limit: format!("swells to more than {LARGEST_RATIO} times its size"),
+        })),
         (None, Ok(false)) => Err(None),
         (None, Ok(true)) => match metered.digest() {
             got if got == digest => Ok(()),
@@ -169,10 +170,10 @@ fn decoder<'a>(compression: Compression, from: impl BufRead + 'a) -> io::Result<
 }
 
 /// A blob's bytes on their way: counted and hashed, and stopped where they must end.
-struct Metered<R> {
+struct Metered<'a, R> {
     inner: R,
     hash: Sha256,
-    got: u64,
+    got: &'a Cell<u64>,
     said: u64,
     failed: Option<Failed>,
 }
@@ -182,7 +183,7 @@ enum Failed {
     Fault(Fault),
 }
 
-impl<R: Read> Metered<R> {
+impl<R: Read> Metered<'_, R> {
     /// Reads what the decoder has left. It is hashed like all the rest, so a tail that does not belong there is found.
     fn read_on(&mut self) -> io::Result<()> {
         let mut buffer = [0; 4096];
@@ -200,7 +201,7 @@ impl<R: Read> Metered<R> {
     }
 }
 
-impl<R: Read> Read for Metered<R> {
+impl<R: Read> Read for Metered<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = loop {
             match self.inner.read(into) {
@@ -209,14 +210,14 @@ impl<R: Read> Read for Metered<R> {
                 Ok(count) => break count,
             }
         };
-        let (got, said) = (self.got + count as u64, self.said);
+        let (got, said) = (self.got.get() + count as u64, self.said);
         if got > said {
             return Err(self.fail(Failed::Fault(Fault::Long { said })));
         }
         if count == 0 && !into.is_empty() && got < said {
             return Err(self.fail(Failed::Fault(Fault::Short { said, got })));
         }
-        self.got = got;
+        self.got.set(got);
         self.hash.update(&into[..count]);
         Ok(count)
     }
@@ -281,5 +282,48 @@ impl BufRead for Chunks<'_> {
 
     fn consume(&mut self, count: usize) {
         self.at = (self.at + count).min(self.current.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`inflate`] makes of zstd's run-length blocks, each of which makes 128 KiB of 4 bytes (RFC 8878, 3.1.1.2).
+    fn bomb(blocks: usize, always: u64) -> Result<u64, Option<Error>> {
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
+        let header = |last: u32| (128_u32 << 10 << 3 | 1 << 1 | last).to_le_bytes();
+        let block = |last| [&header(last)[..3], &[0]].concat();
+        let blob = [&frame[..], &block(0).repeat(blocks - 1), &block(1)].concat();
+        let hash: [u8; 32] = Sha256::digest(&blob).into();
+        let descriptor = Descriptor {
+            media_type: String::new(),
+            digest: Digest::from_sha256(hash),
+            size: blob.len() as u64,
+        };
+        let layer = LayerBlob { diff_id: descriptor.digest, descriptor, compression: Compression::Zstd };
+        let (full, ready) = sync_channel::<Vec<u8>>(BUFFERS);
+        let (empty, spare) = sync_channel(BUFFERS);
+        let taken = std::thread::spawn(move || {
+            for _ in 0..BUFFERS {
+                empty.send(Vec::new()).unwrap();
+            }
+            let mut taken = 0;
+            while let Ok(buffer) = ready.recv() {
+                taken += buffer.len() as u64;
+                let _ = empty.send(buffer);
+            }
+            taken
+        });
+        inflate(&layer, always, blob.as_slice(), &full, &spare)?;
+        drop(full);
+        Ok(taken.join().unwrap())
+    }
+
+    #[test]
+    fn what_swells_too_much_is_refused() {
+        let whole = 64 * (128 << 10);
+        assert_eq!(bomb(64, whole).unwrap(), whole);
+        assert!(matches!(bomb(64, whole - 1), Err(Some(Error::Limit { .. }))));
     }
 }

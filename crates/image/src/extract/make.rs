@@ -213,10 +213,10 @@ impl Tree {
                 let count = bytes.len().min(PIECE).min(usize::try_from(left).unwrap_or(PIECE));
                 let bytes = &bytes[..count];
                 if count < 4096 || bytes.iter().any(|byte| *byte != 0) {
+                    self.room.take(count as u64, 0, self.root.as_fd(), &self.label)?;
                     write_at(file, bytes, at).map_err(|errno| self.failed(&entry.path, errno))?;
                     written += count as u64;
                     end = at + count as u64;
-                    self.room.wrote(count as u64, self.root.as_fd(), &self.label)?;
                 }
                 archive.used(count);
                 at += count as u64;

@@ -144,14 +144,17 @@ impl Tree {
                     .map_err(|errno| self.failed(&entry.path, errno))?;
                 let directory = self.imply(entry, here, part)?;
                 attributes::set_opaque(directory.as_fd()).map_err(|errno| self.failed(&entry.path, errno))?;
+                self.remember_time(&names::join(physical, part), entry.mtime)?;
                 return Ok(Step::Into(directory));
             }
             Ok(stat) => stat,
             Err(Errno::NOENT) => {
                 let directory = self.imply(entry, here, part)?;
                 self.usage.add(Usage { bytes: 4096, inodes: 1 });
-                self.remember(physical.len() + part.len())?;
-                self.traps.implied.insert(names::join(physical, part));
+                let path = names::join(physical, part);
+                self.remember_time(&path, entry.mtime)?;
+                self.remember(path.len())?;
+                self.traps.implied.insert(path);
                 return Ok(Step::Into(directory));
             }
             Err(errno) => return Err(self.failed(&entry.path, errno)),
