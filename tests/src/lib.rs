@@ -7,6 +7,7 @@
 //! | [`busybox`] | an image of this machine's own busybox |
 //! | [`http`], [`registry`] | Debian's docker-registry on a free port, and how an image gets into it |
 //! | [`cri`] | a CRI client |
+//! | [`daemon`], [`leaks`] | an orlopd of one's own, and whether anything is left of it |
 //! | [`hash`] | digests, base64 |
 //! | [`tidy`] | the source as text, for the tests of its order |
 //!
@@ -15,10 +16,12 @@
 
 pub mod busybox;
 pub mod cri;
+pub mod daemon;
 pub mod hash;
 pub mod http;
 pub mod image;
 pub mod layer;
+pub mod leaks;
 pub mod place;
 pub mod registry;
 pub mod tidy;

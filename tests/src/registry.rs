@@ -184,6 +184,12 @@ impl Registry {
         }
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A `certs.d` directory that says it speaks plain http: what `[registry] certs_dir` of orlopd's configuration names.
     #[must_use]
     pub fn certs_directory(&self) -> PathBuf {

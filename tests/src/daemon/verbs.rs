@@ -1,0 +1,141 @@
+//! The calls of CRI in short: what they need goes in, what a test looks at comes out.
+//!
+//! *Invariant:* one call a verb, nothing tried twice; an error is the daemon's own.
+
+use orlop_proto::runtime::v1::{
+    Container, ContainerConfig, ContainerState, ContainerStatus, ContainerStatusRequest,
+    CreateContainerRequest, ExecSyncRequest, ExecSyncResponse, ImageSpec, ListContainersRequest,
+    ListPodSandboxRequest, PodSandbox, PodSandboxConfig, PodSandboxStatus, PodSandboxStatusRequest,
+    PullImageRequest, RemoveContainerRequest, RemovePodSandboxRequest, ReopenContainerLogRequest,
+    RunPodSandboxRequest, StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
+};
+use tonic::Status;
+
+use super::eventually;
+use crate::cri::Client;
+
+type Answer<T> = Result<T, Status>;
+
+#[expect(clippy::missing_errors_doc, reason = "each is the daemon's answer")]
+impl Client {
+    /// `PullImage`: the image's id.
+    pub async fn pull(&mut self, image: &str) -> Answer<String> {
+        let request = PullImageRequest {
+            image: Some(ImageSpec { image: image.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        Ok(self.images.pull_image(request).await?.into_inner().image_ref)
+    }
+
+    /// `RunPodSandbox`: its id.
+    pub async fn run_pod(&mut self, config: &PodSandboxConfig) -> Answer<String> {
+        let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
+        Ok(self.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id)
+    }
+
+    /// `StopPodSandbox`.
+    pub async fn stop_pod(&mut self, id: &str) -> Answer<()> {
+        self.runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.into() }).await.map(drop)
+    }
+
+    /// `RemovePodSandbox`.
+    pub async fn remove_pod(&mut self, id: &str) -> Answer<()> {
+        self.runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id.into() }).await.map(drop)
+    }
+
+    /// `PodSandboxStatus`.
+    pub async fn pod_status(&mut self, id: &str) -> Answer<PodSandboxStatus> {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.into(), verbose: false };
+        let status = self.runtime.pod_sandbox_status(request).await?.into_inner().status;
+        status.ok_or_else(|| Status::internal("an answer without a status"))
+    }
+
+    /// `ListPodSandbox` of all.
+    pub async fn pods(&mut self) -> Answer<Vec<PodSandbox>> {
+        Ok(self.runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await?.into_inner().items)
+    }
+
+    /// `CreateContainer`: its id.
+    pub async fn create(
+        &mut self,
+        pod_id: &str,
+        pod: &PodSandboxConfig,
+        config: &ContainerConfig,
+    ) -> Answer<String> {
+        let request = CreateContainerRequest {
+            pod_sandbox_id: pod_id.into(),
+            config: Some(config.clone()),
+            sandbox_config: Some(pod.clone()),
+        };
+        Ok(self.runtime.create_container(request).await?.into_inner().container_id)
+    }
+
+    /// `StartContainer`.
+    pub async fn start(&mut self, id: &str) -> Answer<()> {
+        self.runtime.start_container(StartContainerRequest { container_id: id.into() }).await.map(drop)
+    }
+
+    /// `StopContainer`; `grace` in seconds.
+    pub async fn stop(&mut self, id: &str, grace: i64) -> Answer<()> {
+        let request = StopContainerRequest { container_id: id.into(), timeout: grace };
+        self.runtime.stop_container(request).await.map(drop)
+    }
+
+    /// `RemoveContainer`.
+    pub async fn remove(&mut self, id: &str) -> Answer<()> {
+        self.runtime.remove_container(RemoveContainerRequest { container_id: id.into() }).await.map(drop)
+    }
+
+    /// `ContainerStatus`.
+    pub async fn status(&mut self, id: &str) -> Answer<ContainerStatus> {
+        let request = ContainerStatusRequest { container_id: id.into(), verbose: false };
+        let status = self.runtime.container_status(request).await?.into_inner().status;
+        status.ok_or_else(|| Status::internal("an answer without a status"))
+    }
+
+    /// `ListContainers` of all.
+    pub async fn containers(&mut self) -> Answer<Vec<Container>> {
+        Ok(self.runtime.list_containers(ListContainersRequest::default()).await?.into_inner().containers)
+    }
+
+    /// `ExecSync`; `timeout` in seconds, 0: none.
+    pub async fn exec(&mut self, id: &str, command: &[&str], timeout: i64) -> Answer<ExecSyncResponse> {
+        let request = ExecSyncRequest {
+            container_id: id.into(),
+            cmd: command.iter().map(|&word| word.to_owned()).collect(),
+            timeout,
+        };
+        Ok(self.runtime.exec_sync(request).await?.into_inner())
+    }
+
+    /// What a shell in the container says to `script`, and that it ends well.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn sh(&mut self, id: &str, script: &str) -> String {
+        let answer = self.exec(id, &["sh", "-c", script], 60).await.expect("exec");
+        let errors = String::from_utf8_lossy(&answer.stderr);
+        assert_eq!(answer.exit_code, 0, "{script}: {errors}");
+        String::from_utf8_lossy(&answer.stdout).into_owned()
+    }
+
+    /// `ReopenContainerLog`.
+    pub async fn reopen_log(&mut self, id: &str) -> Answer<()> {
+        let request = ReopenContainerLogRequest { container_id: id.into() };
+        self.runtime.reopen_container_log(request).await.map(drop)
+    }
+
+    /// Waits until the container has ended; its last status.
+    ///
+    /// # Panics
+    /// If it does not end, or is not known.
+    pub async fn ended(&mut self, id: &str) -> ContainerStatus {
+        let mut last = ContainerStatus::default();
+        eventually("the container has ended", async || {
+            last = self.status(id).await.expect("its status");
+            last.state() == ContainerState::ContainerExited
+        })
+        .await;
+        last
+    }
+}
