@@ -28,7 +28,7 @@ const MOST_OUTPUT: usize = 16 << 20;
 /// How long an exec may take to be gone once it is killed.
 const DEATH: Duration = Duration::from_secs(5);
 /// How long a program may take from the request to its exec.
-const BIRTH: Duration = Duration::from_secs(60);
+const BIRTH: Duration = Duration::from_mins(1);
 
 /// What an exec came to.
 pub(crate) struct Outcome {
@@ -167,17 +167,25 @@ impl Output {
         }
     }
 
-    /// Takes what is there now.
+    /// Takes what is there now. The kernel is asked, not the runtime: that has not looked at a pipe whose writer ended at once.
     fn drain(&mut self) {
-        if let Some(pipe) = &self.pipe {
-            // As much as a pipe can hold, in case somebody goes on writing.
-            for _ in 0..64 {
-                if !matches!(take(pipe, &mut self.kept), Some(count) if count > 0) {
-                    break;
-                }
+        let Some(pipe) = &self.pipe else { return };
+        let mut buffer = [0; 16 << 10];
+        // As much as a pipe can hold, in case somebody goes on writing.
+        for _ in 0..64 {
+            match rustix::io::read(pipe, &mut buffer) {
+                Ok(count) if count > 0 => keep(&mut self.kept, &buffer[..count]),
+                Err(Errno::INTR) => {}
+                _ => break,
             }
         }
     }
+}
+
+/// Keeps what there is room for.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MOST_OUTPUT.saturating_sub(kept.len()).min(bytes.len());
+    kept.extend_from_slice(&bytes[..room]);
 }
 
 /// Reads once; how much came, whether it was kept or not, 0 at the end; `None` if there is nothing now.
@@ -185,8 +193,7 @@ fn take(pipe: &Receiver, kept: &mut Vec<u8>) -> Option<usize> {
     let mut buffer = [0; 16 << 10];
     match pipe.try_read(&mut buffer) {
         Ok(count) => {
-            let room = MOST_OUTPUT.saturating_sub(kept.len()).min(count);
-            kept.extend_from_slice(&buffer[..room]);
+            keep(kept, &buffer[..count]);
             Some(count)
         }
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
