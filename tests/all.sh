@@ -22,9 +22,16 @@ absent() {
   skipped=$((skipped + 1)); echo "$1" >>"$out/unproven"
 }
 
+# What the tests drive: the daemon can be told to die at a point of its work, which no build that is installed can.
+failpoints() {
+  make -s programs && cargo build --release -p orlopd --features failpoints --message-format json >"$out/built.json" &&
+    install -D -m 755 -t "$out/bin" bin/orlop bin/orlop-shim "$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$out/built.json")"
+}
+
 # All in the release profile: what is tested is what runs, and nothing is compiled twice.
 check format cargo fmt --all --check
 check programs make -s programs
+check "programs with failpoints" failpoints
 check lints cargo clippy --release --workspace --all-targets --quiet -- -D warnings
 check documentation env RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 check "programs are static" sh -c 'for program in bin/*; do ! readelf -l "$program" | grep -q INTERP || { echo "$program"; exit 1; }; done'

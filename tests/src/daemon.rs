@@ -114,9 +114,9 @@ impl Builder {
             assert!(copied.is_ok_and(|status| status.success()), "{} is copied", from.display());
         }
         let config = format!(
-            "[registry]\ncerts_dir = {:?}\n\n[network]\nmode = \"bridge\"\nbridge = {:?}\nsubnet = {:?}\nsubnet6 = {:?}\n\n\
+            "[registry]\ncerts_dir = \"{}\"\n\n[network]\nmode = \"bridge\"\nbridge = {:?}\nsubnet = {:?}\nsubnet6 = {:?}\n\n\
              [cgroup]\nparent = {:?}\n\n{}",
-            shared::certs_directory(),
+            shared::certs_directory().display(),
             traces.bridge,
             number.subnet(),
             number.subnet6(),
@@ -249,6 +249,9 @@ impl Daemon {
     }
 
     /// How its process ended, if it has.
+    ///
+    /// # Panics
+    /// If it cannot be asked for.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(|process| process.try_wait().expect("its own child"))
     }

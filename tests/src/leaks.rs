@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::cri::Client;
 use crate::daemon::traces::{Trace, entries};
 use crate::daemon::{Daemon, PATIENCE};
 
