@@ -24,7 +24,7 @@ absent() {
 
 # What the tests drive: the daemon can be told to die at a point of its work, which no build that is installed can.
 failpoints() {
-  make -s programs && cargo build --release -p orlopd --features failpoints --message-format json >"$out/built.json" &&
+  cargo build --release -p orlopd --features failpoints --message-format json >"$out/built.json" &&
     install -D -m 755 -t "$out/bin" bin/orlop bin/orlop-shim "$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$out/built.json")"
 }
 
