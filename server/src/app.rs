@@ -77,23 +77,32 @@ fn begin_log(config: &Config) {
 fn alone(places: &Places) -> Result<rustix::fd::OwnedFd, Report> {
     let path = places.state.join("lock");
     let io = |errno: rustix::io::Errno| failed("lock", &path)(errno.into());
-    let file = rustix::fs::open(&path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
+    let file =
+        rustix::fs::open(&path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
     let file = file.map_err(io)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Report::new(Kind::WrongState, "--state", places.state.display().to_string(), "another orlopd works here")
-            .advise("give each daemon its own --root, --state and --socket")
+        Report::new(
+            Kind::WrongState,
+            "--state",
+            places.state.display().to_string(),
+            "another orlopd works here",
+        )
+        .advise("give each daemon its own --root, --state and --socket")
     })?;
     Ok(file)
 }
 
 async fn serve(flags: &Flags, config: &Config, places: Places) -> Result<(), Report> {
     let core = compose(config, places)?;
-    let calls = Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
+    let calls =
+        Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
     recover::recover(&core);
     let socket = flags.socket().map_err(|cause| Report::new(Kind::BadRequest, "--socket", "", cause))?;
     let listener = observe::listen(&socket).map_err(failed("listen", &socket))?;
     if let Some(address) = &config.metrics.address {
-        observe::serve(address, Arc::clone(&calls)).await.map_err(failed("listen", Path::new("[metrics] address")))?;
+        observe::serve(address, Arc::clone(&calls))
+            .await
+            .map_err(failed("listen", Path::new("[metrics] address")))?;
     }
     let edge = Edge::new(Arc::clone(&core), calls);
     tracing::info!(socket = %socket.display(), pods = core.table.pods().len(), "serving");
@@ -162,7 +171,8 @@ fn beside(name: &str) -> std::path::PathBuf {
 
 /// SIGTERM or SIGINT.
 async fn asked_to_end() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -190,7 +200,9 @@ fn notify(state: &str) {
     let Some(path) = path.to_str() else { return };
     let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return };
     let address = match path.strip_prefix('@') {
-        Some(name) => <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name),
+        Some(name) => {
+            <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)
+        }
         None => std::os::unix::net::SocketAddr::from_pathname(path),
     };
     // Where nobody listens nobody is told.

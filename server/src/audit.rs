@@ -48,7 +48,8 @@ impl Audit {
     /// Each entry of each ledger is there.
     fn ledgers(&mut self, core: &Core, network: &orlop_network::Audit, room: &[String]) {
         for pod in core.table.pods() {
-            let standing = pod.ledger().as_ref().map(crate::pods::ledger::Ledger::standing).unwrap_or_default();
+            let standing =
+                pod.ledger().as_ref().map(crate::pods::ledger::Ledger::standing).unwrap_or_default();
             for thing in standing {
                 self.checked += 1;
                 let id = pod.id.as_str();
@@ -59,16 +60,29 @@ impl Audit {
                     Thing::Veth(name) => network.links.iter().any(|(link, _)| link == name),
                     Thing::HostPorts => network.ports.iter().any(|(owner, _)| owner == id),
                     Thing::Init => crate::shims::is_locked(&core.places.pod(&pod.id)),
-                    Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim => true,
+                    // Made with its first container; not there before.
+                    Thing::Group(_) | Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim => {
+                        true
+                    }
                 };
                 if !there {
-                    self.say(DifferenceKind::Missing, id, &thing.to_string(), false, "the ledger has it, the kernel has not");
+                    self.say(
+                        DifferenceKind::Missing,
+                        id,
+                        &thing.to_string(),
+                        false,
+                        "the ledger has it, the kernel has not",
+                    );
                 }
             }
         }
         for container in core.table.containers() {
-            let standing =
-                container.life().ledger.as_ref().map(crate::pods::ledger::Ledger::standing).unwrap_or_default();
+            let standing = container
+                .life()
+                .ledger
+                .as_ref()
+                .map(crate::pods::ledger::Ledger::standing)
+                .unwrap_or_default();
             let ended = container.state().has_ended();
             for thing in standing {
                 self.checked += 1;
@@ -81,7 +95,13 @@ impl Audit {
                 };
                 if !there {
                     let detail = "the ledger has it, the kernel has not";
-                    self.say(DifferenceKind::Missing, container.id.as_str(), &thing.to_string(), false, detail);
+                    self.say(
+                        DifferenceKind::Missing,
+                        container.id.as_str(),
+                        &thing.to_string(),
+                        false,
+                        detail,
+                    );
                 }
             }
         }
@@ -126,7 +146,13 @@ impl Audit {
             self.say(DifferenceKind::Foreign, owner, thing, fixed, "of no known pod");
         }
         for port in &network.unknown_ports {
-            self.say(DifferenceKind::Foreign, "", &format!("host port {port:?}"), false, "nobody wrote it down");
+            self.say(
+                DifferenceKind::Foreign,
+                "",
+                &format!("host port {port:?}"),
+                false,
+                "nobody wrote it down",
+            );
         }
     }
 
@@ -139,7 +165,13 @@ impl Audit {
                 continue;
             }
             let fixed = self.fix && std::fs::remove_dir_all(entry.path()).is_ok();
-            self.say(DifferenceKind::Foreign, &name, &shown(&entry.path()), fixed, "layer of no known container");
+            self.say(
+                DifferenceKind::Foreign,
+                &name,
+                &shown(&entry.path()),
+                fixed,
+                "layer of no known container",
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use orlop_model::report::{Kind, Report};
 
 /// Kernel calls on our own directories take far less than a second; what takes longer than this hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Does `work` on a thread of its own, as `stage`.
 ///

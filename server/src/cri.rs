@@ -4,6 +4,11 @@
 //!
 //! *Invariant:* a call that changes something is carried to its end by a task of its own ([`Edge::carry_out`]): tonic drops a
 //! handler half-way when the client's deadline passes, and kubelet's deadlines do pass. A call that reads waits for nothing.
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "every verb has one shape: a request in, an answer or a report out"
+)]
 
 mod container;
 pub(crate) mod convert;
@@ -17,11 +22,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use orlop_model::report::{Kind, Report};
-use orlop_proto::runtime::v1::{self, image_service_server::ImageService, runtime_service_server::RuntimeService};
+use orlop_proto::runtime::v1::{
+    self, image_service_server::ImageService, runtime_service_server::RuntimeService,
+};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
-use crate::observe::Calls;
+use crate::observe::{Calls, Watch};
 use crate::pods::Core;
 
 /// What serves the calls.
@@ -38,21 +45,10 @@ impl Edge {
         Edge { core, calls }
     }
 
-    /// Answers a call that reads.
-    async fn look<T>(&self, call: &'static str, work: impl Future<Output = Result<T, Report>>) -> Answer<T> {
+    /// Answers a call that reads: from memory, at once.
+    fn look<T>(&self, call: &'static str, work: impl FnOnce() -> Result<T, Report>) -> Answer<T> {
         let watch = self.calls.begin(call);
-        let outcome = work.await;
-        let answer = outcome.map(Response::new).map_err(|report| {
-            // Said once, here; what is refused or not there is the client's affair.
-            if report.kind == Kind::Failed {
-                tracing::error!(call, "{report}");
-            } else {
-                tracing::debug!(call, "{report}");
-            }
-            status::status(&report)
-        });
-        watch.end(answer.as_ref().err().map_or(tonic::Code::Ok, Status::code));
-        answer
+        conclude(watch, call, work())
     }
 
     /// Answers a call that changes something: its work goes on if the client leaves.
@@ -61,18 +57,31 @@ impl Edge {
         call: &'static str,
         work: impl Future<Output = Result<T, Report>> + Send + 'static,
     ) -> Answer<T> {
-        let task = tokio::spawn(work);
-        self.look(call, async move {
-            task.await.unwrap_or_else(|error| Err(Report::new(Kind::Failed, call, "", error)))
-        })
-        .await
+        let watch = self.calls.begin(call);
+        let done = tokio::spawn(work).await;
+        let failed = |error| Err(Report::new(Kind::Failed, call, "", error));
+        conclude(watch, call, done.unwrap_or_else(failed))
     }
 
     /// Answers a call that this version does not serve.
-    async fn not_served<T>(&self, call: &'static str) -> Answer<T> {
-        let report = Report::new(Kind::Unsupported, call, "", "this call is not served by this version of orlop");
-        self.look(call, async move { Err(report) }).await
+    fn not_served<T>(&self, call: &'static str) -> Answer<T> {
+        let cause = "this call is not served by this version of orlop";
+        self.look(call, || Err(Report::new(Kind::Unsupported, call, "", cause)))
     }
+}
+
+/// Says once, here, what went wrong: what is refused or not there is the client's affair.
+fn conclude<T>(watch: Watch<'_>, call: &'static str, outcome: Result<T, Report>) -> Answer<T> {
+    let answer = outcome.map(Response::new).map_err(|report| {
+        if report.kind == Kind::Failed {
+            tracing::error!(call, "{report}");
+        } else {
+            tracing::debug!(call, "{report}");
+        }
+        status::status(&report)
+    });
+    watch.end(answer.as_ref().err().map_or(tonic::Code::Ok, Status::code));
+    answer
 }
 
 #[tonic::async_trait]
@@ -85,18 +94,24 @@ impl RuntimeService for Edge {
     type GetContainerEventsStream = BoxStream<v1::ContainerEventResponse>;
 
     async fn version(&self, request: Request<v1::VersionRequest>) -> Answer<v1::VersionResponse> {
-        self.look("Version", runtime::version::answer(request.into_inner())).await
+        self.look("Version", || runtime::version::answer(request.into_inner()))
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
-        self.look("Status", runtime::status::answer(&self.core, request.into_inner())).await
+        self.look("Status", || runtime::status::answer(&self.core, request.into_inner()))
     }
 
-    async fn runtime_config(&self, _: Request<v1::RuntimeConfigRequest>) -> Answer<v1::RuntimeConfigResponse> {
-        self.look("RuntimeConfig", runtime::config::answer()).await
+    async fn runtime_config(
+        &self,
+        _: Request<v1::RuntimeConfigRequest>,
+    ) -> Answer<v1::RuntimeConfigResponse> {
+        self.look("RuntimeConfig", runtime::config::answer)
     }
 
-    async fn run_pod_sandbox(&self, request: Request<v1::RunPodSandboxRequest>) -> Answer<v1::RunPodSandboxResponse> {
+    async fn run_pod_sandbox(
+        &self,
+        request: Request<v1::RunPodSandboxRequest>,
+    ) -> Answer<v1::RunPodSandboxResponse> {
         self.carry_out("RunPodSandbox", sandbox::run::answer(self.core.clone(), request.into_inner())).await
     }
 
@@ -111,191 +126,216 @@ impl RuntimeService for Edge {
         &self,
         request: Request<v1::RemovePodSandboxRequest>,
     ) -> Answer<v1::RemovePodSandboxResponse> {
-        self.carry_out("RemovePodSandbox", sandbox::remove::answer(self.core.clone(), request.into_inner())).await
+        self.carry_out("RemovePodSandbox", sandbox::remove::answer(self.core.clone(), request.into_inner()))
+            .await
     }
 
     async fn pod_sandbox_status(
         &self,
         request: Request<v1::PodSandboxStatusRequest>,
     ) -> Answer<v1::PodSandboxStatusResponse> {
-        self.look("PodSandboxStatus", sandbox::status::answer(&self.core, request.into_inner())).await
+        self.look("PodSandboxStatus", || sandbox::status::answer(&self.core, request.into_inner()))
     }
 
     async fn list_pod_sandbox(
         &self,
         request: Request<v1::ListPodSandboxRequest>,
     ) -> Answer<v1::ListPodSandboxResponse> {
-        self.look("ListPodSandbox", sandbox::list::answer(&self.core, request.into_inner())).await
+        self.look("ListPodSandbox", || sandbox::list::answer(&self.core, request.into_inner()))
     }
 
     async fn create_container(
         &self,
         request: Request<v1::CreateContainerRequest>,
     ) -> Answer<v1::CreateContainerResponse> {
-        self.carry_out("CreateContainer", container::create::answer(self.core.clone(), request.into_inner())).await
+        self.carry_out("CreateContainer", container::create::answer(self.core.clone(), request.into_inner()))
+            .await
     }
 
     async fn start_container(
         &self,
         request: Request<v1::StartContainerRequest>,
     ) -> Answer<v1::StartContainerResponse> {
-        self.carry_out("StartContainer", container::start::answer(self.core.clone(), request.into_inner())).await
+        self.carry_out("StartContainer", container::start::answer(self.core.clone(), request.into_inner()))
+            .await
     }
 
-    async fn stop_container(&self, request: Request<v1::StopContainerRequest>) -> Answer<v1::StopContainerResponse> {
-        self.carry_out("StopContainer", container::stop::answer(self.core.clone(), request.into_inner())).await
+    async fn stop_container(
+        &self,
+        request: Request<v1::StopContainerRequest>,
+    ) -> Answer<v1::StopContainerResponse> {
+        self.carry_out("StopContainer", container::stop::answer(self.core.clone(), request.into_inner()))
+            .await
     }
 
     async fn remove_container(
         &self,
         request: Request<v1::RemoveContainerRequest>,
     ) -> Answer<v1::RemoveContainerResponse> {
-        self.carry_out("RemoveContainer", container::remove::answer(self.core.clone(), request.into_inner())).await
+        self.carry_out("RemoveContainer", container::remove::answer(self.core.clone(), request.into_inner()))
+            .await
     }
 
     async fn list_containers(
         &self,
         request: Request<v1::ListContainersRequest>,
     ) -> Answer<v1::ListContainersResponse> {
-        self.look("ListContainers", container::list::answer(&self.core, request.into_inner())).await
+        self.look("ListContainers", || container::list::answer(&self.core, request.into_inner()))
     }
 
     async fn container_status(
         &self,
         request: Request<v1::ContainerStatusRequest>,
     ) -> Answer<v1::ContainerStatusResponse> {
-        self.look("ContainerStatus", container::status::answer(&self.core, request.into_inner())).await
+        self.look("ContainerStatus", || container::status::answer(&self.core, request.into_inner()))
     }
 
     async fn exec_sync(&self, request: Request<v1::ExecSyncRequest>) -> Answer<v1::ExecSyncResponse> {
-        self.carry_out("ExecSync", container::exec_sync::answer(self.core.clone(), request.into_inner())).await
+        self.carry_out("ExecSync", container::exec_sync::answer(self.core.clone(), request.into_inner()))
+            .await
     }
 
     async fn reopen_container_log(
         &self,
         request: Request<v1::ReopenContainerLogRequest>,
     ) -> Answer<v1::ReopenContainerLogResponse> {
-        self.carry_out("ReopenContainerLog", container::log::answer(self.core.clone(), request.into_inner())).await
+        self.carry_out("ReopenContainerLog", container::log::answer(self.core.clone(), request.into_inner()))
+            .await
     }
 
     async fn stream_pod_sandboxes(
         &self,
         _: Request<v1::StreamPodSandboxesRequest>,
     ) -> Answer<Self::StreamPodSandboxesStream> {
-        self.not_served("StreamPodSandboxes").await
+        self.not_served("StreamPodSandboxes")
     }
 
-    async fn stream_containers(&self, _: Request<v1::StreamContainersRequest>) -> Answer<Self::StreamContainersStream> {
-        self.not_served("StreamContainers").await
+    async fn stream_containers(
+        &self,
+        _: Request<v1::StreamContainersRequest>,
+    ) -> Answer<Self::StreamContainersStream> {
+        self.not_served("StreamContainers")
     }
 
     async fn update_container_resources(
         &self,
         _: Request<v1::UpdateContainerResourcesRequest>,
     ) -> Answer<v1::UpdateContainerResourcesResponse> {
-        self.not_served("UpdateContainerResources").await
+        self.not_served("UpdateContainerResources")
     }
 
     async fn exec(&self, _: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
-        self.not_served("Exec").await
+        self.not_served("Exec")
     }
 
     async fn attach(&self, _: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
-        self.not_served("Attach").await
+        self.not_served("Attach")
     }
 
     async fn port_forward(&self, _: Request<v1::PortForwardRequest>) -> Answer<v1::PortForwardResponse> {
-        self.not_served("PortForward").await
+        self.not_served("PortForward")
     }
 
-    async fn container_stats(&self, _: Request<v1::ContainerStatsRequest>) -> Answer<v1::ContainerStatsResponse> {
-        self.not_served("ContainerStats").await
+    async fn container_stats(
+        &self,
+        _: Request<v1::ContainerStatsRequest>,
+    ) -> Answer<v1::ContainerStatsResponse> {
+        self.not_served("ContainerStats")
     }
 
     async fn list_container_stats(
         &self,
         _: Request<v1::ListContainerStatsRequest>,
     ) -> Answer<v1::ListContainerStatsResponse> {
-        self.not_served("ListContainerStats").await
+        self.not_served("ListContainerStats")
     }
 
     async fn stream_container_stats(
         &self,
         _: Request<v1::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        self.not_served("StreamContainerStats").await
+        self.not_served("StreamContainerStats")
     }
 
-    async fn pod_sandbox_stats(&self, _: Request<v1::PodSandboxStatsRequest>) -> Answer<v1::PodSandboxStatsResponse> {
-        self.not_served("PodSandboxStats").await
+    async fn pod_sandbox_stats(
+        &self,
+        _: Request<v1::PodSandboxStatsRequest>,
+    ) -> Answer<v1::PodSandboxStatsResponse> {
+        self.not_served("PodSandboxStats")
     }
 
     async fn list_pod_sandbox_stats(
         &self,
         _: Request<v1::ListPodSandboxStatsRequest>,
     ) -> Answer<v1::ListPodSandboxStatsResponse> {
-        self.not_served("ListPodSandboxStats").await
+        self.not_served("ListPodSandboxStats")
     }
 
     async fn stream_pod_sandbox_stats(
         &self,
         _: Request<v1::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        self.not_served("StreamPodSandboxStats").await
+        self.not_served("StreamPodSandboxStats")
     }
 
     async fn update_runtime_config(
         &self,
         _: Request<v1::UpdateRuntimeConfigRequest>,
     ) -> Answer<v1::UpdateRuntimeConfigResponse> {
-        self.not_served("UpdateRuntimeConfig").await
+        self.not_served("UpdateRuntimeConfig")
     }
 
     async fn checkpoint_container(
         &self,
         _: Request<v1::CheckpointContainerRequest>,
     ) -> Answer<v1::CheckpointContainerResponse> {
-        self.not_served("CheckpointContainer").await
+        self.not_served("CheckpointContainer")
     }
 
-    async fn checkpoint_pod(&self, _: Request<v1::CheckpointPodRequest>) -> Answer<v1::CheckpointPodResponse> {
-        self.not_served("CheckpointPod").await
+    async fn checkpoint_pod(
+        &self,
+        _: Request<v1::CheckpointPodRequest>,
+    ) -> Answer<v1::CheckpointPodResponse> {
+        self.not_served("CheckpointPod")
     }
 
     async fn restore_pod(&self, _: Request<v1::RestorePodRequest>) -> Answer<v1::RestorePodResponse> {
-        self.not_served("RestorePod").await
+        self.not_served("RestorePod")
     }
 
-    async fn get_container_events(&self, _: Request<v1::GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
-        self.not_served("GetContainerEvents").await
+    async fn get_container_events(
+        &self,
+        _: Request<v1::GetEventsRequest>,
+    ) -> Answer<Self::GetContainerEventsStream> {
+        self.not_served("GetContainerEvents")
     }
 
     async fn list_metric_descriptors(
         &self,
         _: Request<v1::ListMetricDescriptorsRequest>,
     ) -> Answer<v1::ListMetricDescriptorsResponse> {
-        self.not_served("ListMetricDescriptors").await
+        self.not_served("ListMetricDescriptors")
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<v1::ListPodSandboxMetricsRequest>,
     ) -> Answer<v1::ListPodSandboxMetricsResponse> {
-        self.not_served("ListPodSandboxMetrics").await
+        self.not_served("ListPodSandboxMetrics")
     }
 
     async fn stream_pod_sandbox_metrics(
         &self,
         _: Request<v1::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        self.not_served("StreamPodSandboxMetrics").await
+        self.not_served("StreamPodSandboxMetrics")
     }
 
     async fn update_pod_sandbox_resources(
         &self,
         _: Request<v1::UpdatePodSandboxResourcesRequest>,
     ) -> Answer<v1::UpdatePodSandboxResourcesResponse> {
-        self.not_served("UpdatePodSandboxResources").await
+        self.not_served("UpdatePodSandboxResources")
     }
 }
 
@@ -304,26 +344,32 @@ impl ImageService for Edge {
     type StreamImagesStream = BoxStream<v1::StreamImagesResponse>;
 
     async fn list_images(&self, request: Request<v1::ListImagesRequest>) -> Answer<v1::ListImagesResponse> {
-        self.look("ListImages", image::list::answer(&self.core, request.into_inner())).await
+        self.look("ListImages", || image::list::answer(&self.core, request.into_inner()))
     }
 
     async fn stream_images(&self, _: Request<v1::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
-        self.not_served("StreamImages").await
+        self.not_served("StreamImages")
     }
 
-    async fn image_status(&self, request: Request<v1::ImageStatusRequest>) -> Answer<v1::ImageStatusResponse> {
-        self.look("ImageStatus", image::status::answer(&self.core, request.into_inner())).await
+    async fn image_status(
+        &self,
+        request: Request<v1::ImageStatusRequest>,
+    ) -> Answer<v1::ImageStatusResponse> {
+        self.look("ImageStatus", || image::status::answer(&self.core, request.into_inner()))
     }
 
     async fn pull_image(&self, request: Request<v1::PullImageRequest>) -> Answer<v1::PullImageResponse> {
         self.carry_out("PullImage", image::pull::answer(self.core.clone(), request.into_inner())).await
     }
 
-    async fn remove_image(&self, request: Request<v1::RemoveImageRequest>) -> Answer<v1::RemoveImageResponse> {
+    async fn remove_image(
+        &self,
+        request: Request<v1::RemoveImageRequest>,
+    ) -> Answer<v1::RemoveImageResponse> {
         self.carry_out("RemoveImage", image::remove::answer(self.core.clone(), request.into_inner())).await
     }
 
     async fn image_fs_info(&self, _: Request<v1::ImageFsInfoRequest>) -> Answer<v1::ImageFsInfoResponse> {
-        self.look("ImageFsInfo", image::fs_info::answer(&self.core)).await
+        self.look("ImageFsInfo", || image::fs_info::answer(&self.core))
     }
 }

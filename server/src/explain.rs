@@ -55,7 +55,10 @@ fn named(core: &Core, name: &str) -> Option<Named> {
 }
 
 fn stages(stages: &[(String, u64)]) -> Vec<Stage> {
-    stages.iter().map(|(name, microseconds)| Stage { name: name.clone(), microseconds: *microseconds }).collect()
+    stages
+        .iter()
+        .map(|(name, microseconds)| Stage { name: name.clone(), microseconds: *microseconds })
+        .collect()
 }
 
 fn inode(path: impl AsRef<Path>) -> u64 {
@@ -107,7 +110,10 @@ async fn of_pod(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<ExplainResponse, Rep
 fn of_container(core: &Core, container: &Arc<Container>, plan: bool) -> ExplainResponse {
     let (born, ledger) = {
         let life = container.life();
-        (life.born.clone(), life.ledger.as_ref().map(crate::pods::ledger::Ledger::standing).unwrap_or_default())
+        (
+            life.born.clone(),
+            life.ledger.as_ref().map(crate::pods::ledger::Ledger::standing).unwrap_or_default(),
+        )
     };
     let alive = born.as_ref().filter(|_| !container.state().has_ended());
     let pod = &container.pod;
@@ -141,7 +147,11 @@ fn of_container(core: &Core, container: &Arc<Container>, plan: bool) -> ExplainR
         answer.shim = Some(ShimFact {
             pid: born.shim,
             memory_bytes: pss(born.shim),
-            cgroup: cgroups(born.shim).into_iter().find(|fact| fact.hierarchy == "memory").map(|fact| fact.path).unwrap_or_default(),
+            cgroup: cgroups(born.shim)
+                .into_iter()
+                .find(|fact| fact.hierarchy == "memory")
+                .map(|fact| fact.path)
+                .unwrap_or_default(),
         });
     }
     answer
@@ -149,16 +159,23 @@ fn of_container(core: &Core, container: &Arc<Container>, plan: bool) -> ExplainR
 
 fn namespaces(pid: i32, container: &Container) -> Vec<NamespaceFact> {
     let pod_net = inode(Places::netns(&container.pod.id));
+    let init = container.pod.made().and_then(|made| made.init);
+    let pod_pid = init.map(|init| inode(format!("/proc/{init}/ns/pid"))).unwrap_or_default();
     let own: Vec<u64> = KINDS.iter().map(|kind| inode(format!("/proc/{pid}/ns/{kind}"))).collect();
     KINDS
         .iter()
         .zip(own)
         .map(|(kind, number)| {
+            let of_the_pod = match *kind {
+                // A container has none of its own of these.
+                "ipc" | "uts" => true,
+                "net" => number == pod_net,
+                "pid" => number == pod_pid,
+                _ => false,
+            };
             let shared_with = if number == inode(format!("/proc/self/ns/{kind}")) {
                 "node"
-            } else if *kind == "ipc" || *kind == "uts" || (*kind == "net" && number == pod_net) {
-                "pod"
-            } else if *kind == "pid" && container.pod.made().and_then(|made| made.init).is_some_and(|init| inode(format!("/proc/{init}/ns/pid")) == number) {
+            } else if of_the_pod {
                 "pod"
             } else {
                 ""
@@ -205,7 +222,9 @@ fn mounts(pid: i32) -> Vec<MountFact> {
 /// Proportional set size: what the process costs, shared pages divided.
 fn pss(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let kib = text.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or_default() * 1024
 }
 

@@ -15,7 +15,8 @@ pub(crate) fn pass(name: &str) {
     static PASSED: AtomicU64 = AtomicU64::new(0);
     let Some(wanted) = WANTED.get_or_init(|| std::env::var("ORLOP_FAILPOINT").ok()) else { return };
     let number = PASSED.fetch_add(1, Ordering::Relaxed) + 1;
-    let reached = wanted.strip_prefix("any:").map_or_else(|| wanted == name, |count| count == number.to_string());
+    let reached =
+        wanted.strip_prefix("any:").map_or_else(|| wanted == name, |count| count == number.to_string());
     if reached {
         eprintln!("failpoint {name} ({number})");
         let me = rustix::process::getpid();

@@ -27,8 +27,13 @@ impl Images {
     pub(crate) fn find(&self, field: &str, name: &str) -> Result<Arc<Image>, Report> {
         self.resolve(field, name)?.ok_or_else(|| {
             let shown: String = name.chars().take(128).flat_map(char::escape_debug).collect();
-            Report::new(Kind::NotFound, field.to_owned(), format!("\"{shown}\""), "this image is not on the node")
-                .advise("pull it first")
+            Report::new(
+                Kind::NotFound,
+                field.to_owned(),
+                format!("\"{shown}\""),
+                "this image is not on the node",
+            )
+            .advise("pull it first")
         })
     }
 
@@ -40,7 +45,7 @@ impl Images {
         self.store.resolve(name).map_err(|error| {
             let mut report = Report::from(error);
             if report.kind == Kind::BadRequest {
-                report.stage = field.to_owned();
+                field.clone_into(&mut report.stage);
             }
             report
         })

@@ -23,7 +23,9 @@ impl Later {
 
     /// Waits for all of them, at most this long. What is not done then is done by the next daemon.
     pub(crate) async fn finish(&self, patience: Duration) {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().expect("invariant: nothing panics while it holds the tasks"));
+        let mut tasks = std::mem::take(
+            &mut *self.tasks.lock().expect("invariant: nothing panics while it holds the tasks"),
+        );
         let _ = tokio::time::timeout(patience, async { while tasks.join_next().await.is_some() {} }).await;
         tasks.detach_all();
     }

@@ -34,7 +34,8 @@ impl Network {
             return Ok(Network { bridge: None });
         }
         let bad = |error| Report::new(Kind::BadRequest, "[network] subnet", "", error);
-        let subnet6 = config.subnet6.map(|net| Net6::new(net.address, net.prefix)).transpose().map_err(bad)?;
+        let subnet6 =
+            config.subnet6.map(|net| Net6::new(net.address, net.prefix)).transpose().map_err(bad)?;
         let settings = Settings {
             bridge: config.bridge.clone(),
             subnet: Net4::new(config.subnet.address, config.subnet.prefix).map_err(bad)?,
@@ -95,7 +96,12 @@ impl Network {
     }
 
     /// Connects the pod.
-    pub(crate) async fn attach(&self, pod: &PodId, lease: &Lease, network: room::Network) -> Result<(), Report> {
+    pub(crate) async fn attach(
+        &self,
+        pod: &PodId,
+        lease: &Lease,
+        network: room::Network,
+    ) -> Result<(), Report> {
         let (pod, lease) = (pod.clone(), *lease);
         self.ask("attach", move |bridge| {
             bridge.attach(pod.as_str(), &lease, network.namespace.as_fd(), &network.socket).map(drop)
@@ -110,7 +116,12 @@ impl Network {
     }
 
     /// Leads ports of the node to the pod.
-    pub(crate) async fn open_ports(&self, pod: &PodId, lease: &Lease, ports: &[HostPort]) -> Result<(), Report> {
+    pub(crate) async fn open_ports(
+        &self,
+        pod: &PodId,
+        lease: &Lease,
+        ports: &[HostPort],
+    ) -> Result<(), Report> {
         let (pod, lease, ports) = (pod.clone(), *lease, ports.to_vec());
         self.ask("host ports", move |bridge| bridge.host_ports_add(pod.as_str(), &lease, &ports)).await
     }

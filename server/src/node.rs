@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use orlop_cgroup::Hierarchies;
+use orlop_model::id::PodId;
 use orlop_model::pod::PodConfig;
 use orlop_model::report::{Kind, Report};
 use orlop_spec::input::{CgroupLayout, Hierarchy};
@@ -44,7 +45,8 @@ impl Node {
     /// If what a daemon cannot do without is not there.
     pub(crate) fn probe(config: &Config) -> Result<Self, Report> {
         let read = |path: &str| {
-            std::fs::read_to_string(path).map_err(|error| Report::new(Kind::Failed, "look at node", path, error))
+            std::fs::read_to_string(path)
+                .map_err(|error| Report::new(Kind::Failed, "look at node", path, error))
         };
         let uname = rustix::system::uname();
         let hierarchies = Hierarchies::detect(&read("/proc/self/mountinfo")?, Path::new("/"));
@@ -66,23 +68,27 @@ impl Node {
         })
     }
 
-    /// Makes the cgroup in which shims live, beside the pods': in the hierarchies that charge for memory and count processes, so
-    /// that nothing of the runtime is charged to a pod or to whoever started the daemon.
+    /// Makes the cgroup that shims are charged to, beside the pods', where memory has a hierarchy of its own (v1). In the unified
+    /// hierarchy they stay in the daemon's: entering another would cost each start a grace period of RCU.
     ///
     /// # Errors
     /// If it cannot be made.
     pub(crate) fn make_shim_cgroups(&mut self) -> Result<(), Report> {
         let path = format!("{}/shims", self.cgroup_parent);
         let relative = path.trim_start_matches('/');
-        let mounts = [self.hierarchies.v1("memory"), self.hierarchies.unified()];
-        for mount in mounts.into_iter().flatten() {
+        if let Some(mount) = self.hierarchies.v1("memory") {
             let directory = mount.join(relative);
             orlop_cgroup::act::make(&directory).map_err(|error| {
                 Report::new(Kind::Failed, "make cgroup", directory.display().to_string(), error)
             })?;
-            self.shim_cgroups.push(directory.join("cgroup.procs"));
+            self.shim_cgroups.push(directory.join("tasks"));
         }
         Ok(())
+    }
+
+    /// The cgroup of a pod that names none.
+    pub(crate) fn pod_cgroup(&self, pod: &PodId) -> String {
+        format!("{}/{pod}", self.cgroup_parent)
     }
 
     /// Takes the daemon's own cgroups away, where nothing is in them.
@@ -93,17 +99,17 @@ impl Node {
             }
         }
     }
+}
 
-    /// Whether a pod like this can be run here.
-    ///
-    /// # Errors
-    /// Which handler is not known.
-    pub(crate) fn can_run(&self, pod: &PodConfig) -> Result<(), Report> {
-        match pod.handler.as_str() {
-            "" | "native" => Ok(()),
-            other => Err(Report::field("runtime_handler", other, "there is no such handler on this node")
-                .advise("known are \"\" and native")),
-        }
+/// Whether a pod like this can be run here.
+///
+/// # Errors
+/// Which handler is not known.
+pub(crate) fn can_run(pod: &PodConfig) -> Result<(), Report> {
+    match pod.handler.as_str() {
+        "" | "native" => Ok(()),
+        other => Err(Report::field("runtime_handler", other, "there is no such handler on this node")
+            .advise("known are \"\" and native")),
     }
 }
 
@@ -111,7 +117,8 @@ const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
 /// Major and minor of a kernel's release, `6.18.44-x`.
 fn version(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let mut numbers =
+        release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -119,7 +126,9 @@ fn version(release: &str) -> (u32, u32) {
 fn layout(hierarchies: &Hierarchies) -> CgroupLayout {
     let mounts = hierarchies.v1_mounts();
     if mounts.is_empty() {
-        return hierarchies.unified().map_or(CgroupLayout::Nowhere, |mount| CgroupLayout::V2(mount.to_owned()));
+        return hierarchies
+            .unified()
+            .map_or(CgroupLayout::Nowhere, |mount| CgroupLayout::V2(mount.to_owned()));
     }
     let hierarchy = |(mountpoint, options): (&Path, Vec<&str>)| Hierarchy {
         mountpoint: mountpoint.to_owned(),

@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::config::Listen;
 
 /// Seconds: from a look at memory to a pull.
-const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
+const BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
 
 /// Counts and times of calls.
 pub(crate) struct Calls {
@@ -41,7 +42,8 @@ impl Calls {
             &["call", "code"],
         )?;
         let seconds = HistogramVec::new(
-            HistogramOpts::new("orlop_cri_call_seconds", "How long CRI calls took.").buckets(BUCKETS.to_vec()),
+            HistogramOpts::new("orlop_cri_call_seconds", "How long CRI calls took.")
+                .buckets(BUCKETS.to_vec()),
             &["call"],
         )?;
         registry.register(Box::new(ended.clone()))?;

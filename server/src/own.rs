@@ -9,7 +9,8 @@ use orlop_model::report::Report;
 use orlop_proto::orlop::v1::orlop_server::Orlop;
 use orlop_proto::orlop::v1::pull_progress::Event;
 use orlop_proto::orlop::v1::{
-    AuditRequest, AuditResponse, ExplainRequest, ExplainResponse, LayerProgress, LayerState, PullProgress, PullRequest,
+    AuditRequest, AuditResponse, ExplainRequest, ExplainResponse, LayerProgress, LayerState, PullProgress,
+    PullRequest,
 };
 use orlop_registry::{Auth, Fields, LayerStatus, Stage, Ticket};
 use tokio::sync::mpsc;
@@ -41,12 +42,11 @@ impl Orlop for Own {
 
     async fn pull(&self, request: Request<PullRequest>) -> Result<Response<Self::PullStream>, Status> {
         let request = request.into_inner();
-        let reference: Reference = request
-            .image
-            .parse()
-            .map_err(|error| status(&Report::field("image", &request.image, error)))?;
+        let reference: Reference =
+            request.image.parse().map_err(|error| status(&Report::field("image", &request.image, error)))?;
         let fields = Fields { username: &request.username, password: &request.password, ..Fields::default() };
-        let auth = Auth::from_fields(&fields, reference.registry()).map_err(|error| status(&error.report(&request.image)))?;
+        let auth = Auth::from_fields(&fields, reference.registry())
+            .map_err(|error| status(&error.report(&request.image)))?;
         let ticket = self.core.images.pulls.pull(&reference, auth);
         let (said, heard) = mpsc::channel(64);
         tokio::spawn(async move { watch(&ticket, &said).await });
@@ -85,7 +85,9 @@ async fn watch(ticket: &Ticket, said: &mpsc::Sender<PullProgress>) {
         told = now;
         match ended {
             Ok(Ok(pulled)) => break Event::ImageId(pulled.image.id.to_string()),
-            Ok(Err(error)) => break Event::Failure(error.report(&ticket.reference().to_string()).to_string()),
+            Ok(Err(error)) => {
+                break Event::Failure(error.report(&ticket.reference().to_string()).to_string());
+            }
             Err(_) => {}
         }
     };

@@ -97,7 +97,12 @@ impl Places {
 
     /// Makes the directories that are not there.
     pub(crate) fn make(&self) -> Result<(), Report> {
-        let all = [self.state.join("pods"), self.state.join("containers"), self.root.join("containers"), self.trash()];
+        let all = [
+            self.state.join("pods"),
+            self.state.join("containers"),
+            self.root.join("containers"),
+            self.trash(),
+        ];
         for directory in all.iter().map(PathBuf::as_path).chain([Path::new("/run/netns")]) {
             std::fs::create_dir_all(directory).map_err(|error| {
                 Report::new(Kind::Failed, "make directory", directory.display().to_string(), error)

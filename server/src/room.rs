@@ -59,7 +59,7 @@ pub(crate) struct Handles {
     pub(crate) shm: Option<OwnedFd>,
 }
 
-type Job = Box<dyn FnOnce(&mut deeds::Inside) + Send>;
+type Job = Box<dyn FnOnce(&deeds::Inside) + Send>;
 
 /// The door to the thread that lives in the room.
 #[derive(Debug, Clone)]
@@ -83,7 +83,9 @@ impl Room {
                 let directory = directory.clone();
                 move || entry::live(&directory, &ready, &inbox)
             })
-            .map_err(|error| Report::new(Kind::Failed, "enter room", directory.display().to_string(), error))?;
+            .map_err(|error| {
+                Report::new(Kind::Failed, "enter room", directory.display().to_string(), error)
+            })?;
         let outcome = entered.recv().unwrap_or_else(|_| {
             Err(Report::new(Kind::Failed, "enter room", directory.display().to_string(), "its thread ended"))
         });
@@ -100,7 +102,7 @@ impl Room {
 
     async fn within<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut deeds::Inside) -> Result<T, Report> + Send + 'static,
+        job: impl FnOnce(&deeds::Inside) -> Result<T, Report> + Send + 'static,
     ) -> Result<T, Report> {
         let (answer, heard) = tokio::sync::oneshot::channel();
         let gone = || Report::new(Kind::Failed, "room", "", "its thread has ended; restart orlopd");
@@ -127,7 +129,7 @@ impl Room {
     /// Which of the pins could not be opened.
     pub(crate) async fn handles(&self, pod: &PodId) -> Result<Handles, Report> {
         let pod = pod.clone();
-        self.within(move |inside| inside.handles(&pod)).await
+        self.within(move |_| deeds::handles(&pod)).await
     }
 
     /// Takes a pod's pins and `/dev/shm` down. Idempotent.
@@ -136,7 +138,7 @@ impl Room {
     /// What is still there.
     pub(crate) async fn unmake(&self, pod: &PodId) -> Result<(), Report> {
         let pod = pod.clone();
-        self.within(move |inside| inside.unmake(&pod)).await
+        self.within(move |_| deeds::unmake(&pod)).await
     }
 
     /// The pods that have something in the room.
@@ -144,6 +146,6 @@ impl Room {
     /// # Errors
     /// If its directory could not be read.
     pub(crate) async fn pods(&self) -> Result<Vec<String>, Report> {
-        self.within(|inside| inside.pods()).await
+        self.within(|_| deeds::pods()).await
     }
 }

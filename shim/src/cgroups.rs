@@ -24,7 +24,8 @@ pub(crate) fn enter(procs: &[CString]) -> Result<(), Failure> {
         let put = || {
             rustix::io::write(rustix::fs::openat(CWD, file.as_c_str(), OFlags::WRONLY, Mode::empty())?, b"0")
         };
-        put().map_err(|errno: Errno| crate::record::failure("enter cgroup", file.to_string_lossy(), errno))?;
+        put()
+            .map_err(|errno: Errno| crate::record::failure("enter cgroup", file.to_string_lossy(), errno))?;
     }
     Ok(())
 }

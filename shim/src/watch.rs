@@ -53,10 +53,13 @@ impl Shim {
     /// Serves until the container has ended and everyone who listens has been told.
     pub(crate) fn serve(&mut self) {
         while !self.is_over() {
-            let timeout = self.ending.as_ref().map(Ending::patience);
+            let ending = self.ending.as_ref().map(Ending::patience);
+            let log = self.log.patience();
+            let timeout = ending.into_iter().chain(log).min();
             for source in self.poll.wait(timeout) {
                 self.take(source);
             }
+            self.log.look_again(&mut self.poll);
             self.settle();
         }
     }
@@ -68,7 +71,7 @@ impl Shim {
             Source::Connection(number) => self.hear(number),
             Source::Report(exec) => self.report(exec),
             Source::Stream(number) => {
-                if self.log.pump(number, &mut self.poll) {
+                if self.log.pump(number) {
                     self.poll.forget_stream(number);
                 }
             }

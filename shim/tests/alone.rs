@@ -277,7 +277,7 @@ fn an_exec_runs_in_the_container_and_says_its_code() {
     assert_eq!(trial.news(), News::ExecEnded { exec: 5, code: 3 });
     let mut output = String::new();
     ours.read_to_string(&mut output).expect("read");
-    assert!(output.contains("sleep\01000"), "process 1 is the container's: {output:?}");
+    assert!(output.contains("sleep\x001000"), "process 1 is the container's: {output:?}");
 
     let answer = trial.exec(6, &["/bin/nothing"], [&null, &null, &null]);
     let Answer::Refused { failure } = answer else { panic!("{answer:?}") };

@@ -25,7 +25,7 @@ pub struct Plan {
     pub pid_slot: Option<u32>,
     /// How many slots the plan speaks of.
     pub slots: u32,
-    /// `cgroup.procs` files in which the shim puts itself, so that nothing of it is charged to a pod.
+    /// `tasks` files (cgroup v1) by which the shim leaves whatever cgroup it was started in; it is in no pod's in any case.
     pub shim_cgroups: Vec<CString>,
     /// Made by the shim before the clone, removed by it after the container's end; the child enters them by operations.
     pub cgroups: Vec<Cgroup>,
@@ -111,7 +111,7 @@ pub enum Operation {
         /// `CLONE_NEW*` kinds.
         kinds: u64,
     },
-    /// Enter a cgroup by writing 0 to its `cgroup.procs`.
+    /// Enter a cgroup by writing 0 to its `tasks` (v1) or `cgroup.procs`.
     2 => EnterCgroup {
         /// The file's path.
         procs: CString,

@@ -8,9 +8,9 @@ use orlop_image::ImageUser;
 use orlop_model::life::container::State;
 use orlop_model::life::pod::State as PodState;
 use orlop_proto::runtime::v1::{
-    Container as Row, ContainerResources, ContainerState, ContainerStatus, ContainerUser, Image, ImageSpec, Int64Value,
-    LinuxContainerUser, LinuxPodSandboxStatus, Namespace, NamespaceOption, PodIp, PodSandbox, PodSandboxNetworkStatus,
-    PodSandboxState, PodSandboxStatus,
+    Container as Row, ContainerResources, ContainerState, ContainerStatus, ContainerUser, Image, ImageSpec,
+    Int64Value, LinuxContainerUser, LinuxPodSandboxStatus, Namespace, NamespaceOption, PodIp, PodSandbox,
+    PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus,
 };
 
 use super::convert::signal;
@@ -22,7 +22,9 @@ pub(super) fn pod_state(state: &PodState) -> Option<PodSandboxState> {
     match state {
         PodState::Making | PodState::Gone(_) => None,
         PodState::Ready => Some(PodSandboxState::SandboxReady),
-        PodState::Stopping | PodState::NotReady | PodState::Removing => Some(PodSandboxState::SandboxNotready),
+        PodState::Stopping | PodState::NotReady | PodState::Removing => {
+            Some(PodSandboxState::SandboxNotready)
+        }
     }
 }
 
@@ -42,7 +44,8 @@ pub(super) fn pod_status(pod: &Pod, state: PodSandboxState) -> PodSandboxStatus 
     let mut addresses = Vec::new();
     // A stopped pod has given its addresses back.
     if state == PodSandboxState::SandboxReady {
-        addresses.extend(pod.made().into_iter().flat_map(|made| made.addresses.iter().map(ToString::to_string)));
+        addresses
+            .extend(pod.made().into_iter().flat_map(|made| made.addresses.iter().map(ToString::to_string)));
     }
     let mut addresses = addresses.into_iter();
     let network = PodSandboxNetworkStatus {

@@ -128,7 +128,10 @@ impl Container {
     }
 
     /// Changes the ledger, which is there from the first step of creating on.
-    pub(super) fn with_ledger<T>(&self, change: impl FnOnce(&mut Ledger) -> Result<T, Report>) -> Result<T, Report> {
+    pub(super) fn with_ledger<T>(
+        &self,
+        change: impl FnOnce(&mut Ledger) -> Result<T, Report>,
+    ) -> Result<T, Report> {
         match self.life().ledger.as_mut() {
             Some(ledger) => change(ledger),
             None => Err(Report::new(Kind::Failed, "write ledger", self.id.short(), "it is not open")),

@@ -14,7 +14,7 @@ use orlop_model::container::{ContainerConfig, PidNamespace};
 use orlop_model::id::ContainerId;
 use orlop_model::life::pod::State as PodState;
 use orlop_model::report::{Kind, Report};
-use orlop_proto::runtime::v1::{ContainerConfig as Asked, NamespaceMode};
+use orlop_proto::runtime::v1::{ContainerConfig as Asked, NamespaceMode, NamespaceOption};
 use orlop_spec::accounts::{Identity, Wish, resolve};
 use orlop_wire::code::Wire as _;
 use orlop_wire::record::file;
@@ -84,8 +84,9 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     let image = core.images.find("config.image.image", &config.image)?;
     let document = core.images.config(&image)?;
     let directory = core.places.container(&container.id);
-    std::fs::create_dir(&directory)
-        .map_err(|error| Report::new(Kind::Failed, "make directory", directory.display().to_string(), error))?;
+    std::fs::create_dir(&directory).map_err(|error| {
+        Report::new(Kind::Failed, "make directory", directory.display().to_string(), error)
+    })?;
     container.life().ledger = Some(Ledger::open("container", &directory)?);
     container.with_ledger(|ledger| ledger.will(Thing::Image(image.id.to_string())))?;
     let hold = core.images.store.hold(image.id).map_err(Report::from)?;
@@ -96,8 +97,9 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     container.with_ledger(|ledger| ledger.will(Thing::Layer(layer.clone())))?;
     for part in ["upper", "work", "root"] {
         let path = layer.join(part);
-        std::fs::create_dir_all(&path)
-            .map_err(|error| Report::new(Kind::Failed, "make directory", path.display().to_string(), error))?;
+        std::fs::create_dir_all(&path).map_err(|error| {
+            Report::new(Kind::Failed, "make directory", path.display().to_string(), error)
+        })?;
     }
     crate::failpoint::pass("container.made.layer");
 
@@ -145,7 +147,11 @@ fn image_ref(image: &Image) -> String {
 }
 
 /// The container whose PID namespace it is to live in.
-fn target(core: &Core, container: &Container, config: &ContainerConfig) -> Result<Option<Arc<Container>>, Report> {
+fn target(
+    core: &Core,
+    container: &Container,
+    config: &ContainerConfig,
+) -> Result<Option<Arc<Container>>, Report> {
     let PidNamespace::Target(id) = &config.security.pid else { return Ok(None) };
     let field = "config.linux.security_context.namespace_options.target_id";
     let target = core.table.container(id).map_err(|report| Report::field(field, id, report.cause))?;
@@ -160,9 +166,12 @@ fn target(core: &Core, container: &Container, config: &ContainerConfig) -> Resul
 
 /// Who runs it, as the image's own account files say.
 fn identity(core: &Core, config: &ContainerConfig, document: &ImageConfig) -> Result<Identity, Report> {
-    let read = |path: &str| core.images.store.read_in_root(document.diff_ids(), path, ACCOUNTS).map_err(Report::from);
+    let read = |path: &str| {
+        core.images.store.read_in_root(document.diff_ids(), path, ACCOUNTS).map_err(Report::from)
+    };
     let (passwd, group) = (read("etc/passwd")?, read("etc/group")?);
-    let image_user = document.oci().config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
+    let image_user =
+        document.oci().config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
     let wish = Wish {
         user: &config.security.user,
         image_user: &image_user,
@@ -176,5 +185,8 @@ fn identity(core: &Core, config: &ContainerConfig, document: &ImageConfig) -> Re
 /// Which PID namespace mode was asked for.
 pub(super) fn pid_namespace(asked: &Asked) -> NamespaceMode {
     let context = asked.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    context.and_then(|context| context.namespace_options.as_ref()).map(|options| options.pid()).unwrap_or_default()
+    context
+        .and_then(|context| context.namespace_options.as_ref())
+        .map(NamespaceOption::pid)
+        .unwrap_or_default()
 }

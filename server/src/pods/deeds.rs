@@ -58,7 +58,8 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
     let life = shims::lock(&directory).map_err(failed("lock"))?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(failed("control socket"))?;
-    let handed: Vec<BorrowedFd<'_>> = [theirs.as_fd(), life.as_fd()].into_iter().chain(slots.iter().map(AsFd::as_fd)).collect();
+    let handed: Vec<BorrowedFd<'_>> =
+        [theirs.as_fd(), life.as_fd()].into_iter().chain(slots.iter().map(AsFd::as_fd)).collect();
     let spawned = core.shim.start(&["run", &directory.to_string_lossy()], &handed)?;
     crate::failpoint::pass("container.launched");
     listen(core, container, ours, spawned.pidfd, true)
@@ -90,7 +91,12 @@ fn pid_holder(core: &Core, container: &Container) -> Result<Option<i32>, Report>
         let running = core.table.exact_container(&target).filter(|target| !target.state().has_ended());
         let pid = running.and_then(|target| target.life().born.as_ref().map(|born| born.pid));
         return pid.map(Some).ok_or_else(|| {
-            Report::new(Kind::WrongState, "join PID namespace", target.short(), "the target container is not running")
+            Report::new(
+                Kind::WrongState,
+                "join PID namespace",
+                target.short(),
+                "the target container is not running",
+            )
         });
     }
     match super::create::pid_namespace(&container.asked) {
@@ -98,7 +104,12 @@ fn pid_holder(core: &Core, container: &Container) -> Result<Option<i32>, Report>
         NamespaceMode::Pod if container.pod.has_init() => {
             let init = container.pod.made().and_then(|made| made.init);
             init.map(Some).ok_or_else(|| {
-                Report::new(Kind::WrongState, "join PID namespace", container.pod.id.short(), "the pod shares none")
+                Report::new(
+                    Kind::WrongState,
+                    "join PID namespace",
+                    container.pod.id.short(),
+                    "the pod shares none",
+                )
             })
         }
         _ => Ok(None),
@@ -150,7 +161,8 @@ pub(super) fn silent_end(core: &Core, container: &Container) -> Exit {
     if let Some(unified) = container.facts().and_then(|facts| facts.unified.clone()) {
         let _ = orlop_cgroup::act::kill(&unified, DEATH);
     }
-    let report = Report::new(Kind::Failed, "container", container.id.short(), "its shim was killed, and it with it");
+    let report =
+        Report::new(Kind::Failed, "container", container.id.short(), "its shim was killed, and it with it");
     let exit = Exit { code: 137, oom_killed: false, at: super::now(), report: Some(report) };
     keep_exit(core, container, &exit);
     exit
@@ -200,14 +212,20 @@ pub(super) async fn ask(core: &Arc<Core>, container: &Arc<Container>) {
     let signal = container.facts().map_or(libc::SIGTERM, |facts| facts.stop_signal);
     let link = container.life().link.clone();
     let asked = async {
-        let link = link.ok_or_else(|| Report::new(Kind::WrongState, "stop", container.id.short(), "no shim"))?;
+        let link =
+            link.ok_or_else(|| Report::new(Kind::WrongState, "stop", container.id.short(), "no shim"))?;
         link.ask(Request::Signal { exec: None, signal }, Vec::new()).await
     };
     match tokio::time::timeout(ANSWER, asked).await {
         Ok(Ok(())) => {}
         // Its shim cannot be asked; at the end of its grace it is killed without it.
         Ok(Err(report)) => tracing::warn!(container = container.id.short(), "stop signal not sent: {report}"),
-        Err(_) => tracing::warn!(container = container.id.short(), "stop signal not sent: its shim does not answer"),
+        Err(_) => {
+            tracing::warn!(
+                container = container.id.short(),
+                "stop signal not sent: its shim does not answer"
+            );
+        }
     }
     let _ = core;
 }
@@ -226,10 +244,13 @@ pub(super) async fn kill(core: &Arc<Core>, container: &Arc<Container>) {
     }
     tracing::warn!(container = container.id.short(), "its shim does not answer; killed by its cgroup");
     if let Some(unified) = container.facts().and_then(|facts| facts.unified.clone()) {
-        let _ = crate::blocking::blocking("kill cgroup", move || orlop_cgroup::act::kill(&unified, DEATH)).await;
+        let _ =
+            crate::blocking::blocking("kill cgroup", move || orlop_cgroup::act::kill(&unified, DEATH)).await;
     }
     match link {
-        Some(link) if tokio::time::timeout(ANSWER, container.until(State::has_ended)).await.is_err() => link.kill(),
+        Some(link) if tokio::time::timeout(ANSWER, container.until(State::has_ended)).await.is_err() => {
+            link.kill();
+        }
         Some(_) => {}
         None => {
             let _ = container.tell(core, &Event::Ended(silent_end(core, container)));
@@ -238,9 +259,16 @@ pub(super) async fn kill(core: &Arc<Core>, container: &Arc<Container>) {
 }
 
 /// Starts the init process of a pod's shared PID namespace; its number in the node's.
-pub(super) fn start_init(core: &Core, directory: &Path, netns: Option<&Path>, handles: &Handles) -> Result<i32, Report> {
+pub(super) fn start_init(
+    core: &Core,
+    directory: &Path,
+    netns: Option<&Path>,
+    handles: &Handles,
+) -> Result<i32, Report> {
     let failed = |what: &'static str| {
-        move |errno: rustix::io::Errno| Report::new(Kind::Failed, what, directory.display().to_string(), errno)
+        move |errno: rustix::io::Errno| {
+            Report::new(Kind::Failed, what, directory.display().to_string(), errno)
+        }
     };
     let life = shims::lock(directory).map_err(failed("lock"))?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
@@ -261,7 +289,12 @@ pub(super) fn start_init(core: &Core, directory: &Path, netns: Option<&Path>, ha
     let options = rustix::process::WaitIdOptions::EXITED;
     let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(spawned.pidfd.as_fd()), options);
     if length != pid.len() {
-        return Err(Report::new(Kind::Failed, "start init", directory.display().to_string(), "it could not settle"));
+        return Err(Report::new(
+            Kind::Failed,
+            "start init",
+            directory.display().to_string(),
+            "it could not settle",
+        ));
     }
     let pid = i32::from_ne_bytes(pid);
     super::record::put(directory, "init", pid.to_string().as_bytes())?;

@@ -148,6 +148,17 @@ async fn unmake_of_pod(core: &Arc<Core>, pod: &Arc<Pod>, thing: &Thing) -> Resul
             let directory = core.places.pod(&pod.id);
             blocking("end init", move || end_holder(&directory, "init")).await?
         }
+        Thing::Group(path) => {
+            let (core, path) = (Arc::clone(core), path.clone());
+            blocking("remove cgroup", move || {
+                let directories = core.node.hierarchies.directories(&path).map_err(Report::from)?;
+                for directory in directories {
+                    orlop_cgroup::act::remove(&directory, CGROUP_PATIENCE).map_err(Report::from)?;
+                }
+                Ok(())
+            })
+            .await?
+        }
         // Of containers only.
         Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim => Ok(()),
     }
@@ -155,7 +166,8 @@ async fn unmake_of_pod(core: &Arc<Core>, pod: &Arc<Pod>, thing: &Thing) -> Resul
 
 /// Takes the pin of a network namespace down.
 fn unpin_netns(path: &Path) -> Result<(), Report> {
-    let failed = |error: std::io::Error| Report::new(Kind::Failed, "unpin netns", path.display().to_string(), error);
+    let failed =
+        |error: std::io::Error| Report::new(Kind::Failed, "unpin netns", path.display().to_string(), error);
     // As often as it is mounted: `ip netns add` may have mounted it over itself.
     while unmount(path, UnmountFlags::DETACH).is_ok() {}
     match std::fs::remove_file(path) {
@@ -173,7 +185,8 @@ fn unpin_netns(path: &Path) -> Result<(), Report> {
 
 /// Kills the process that holds the life lock of `directory`, whose number the file `name` has, and waits for its end.
 fn end_holder(directory: &Path, name: &str) -> Result<(), Report> {
-    let failed = |cause: &str| Report::new(Kind::Failed, "end process", directory.display().to_string(), cause);
+    let failed =
+        |cause: &str| Report::new(Kind::Failed, "end process", directory.display().to_string(), cause);
     let patience = std::time::Instant::now() + SHIM_PATIENCE;
     while crate::shims::is_locked(directory) {
         if std::time::Instant::now() > patience {
@@ -218,7 +231,10 @@ pub(super) async fn undo_container(core: &Arc<Core>, container: &Arc<Container>)
     match walk_container(core, container).await {
         Ok(()) => remove_directory(&core.places.container(&container.id)),
         Err(report) => {
-            tracing::warn!(container = container.id.short(), "not undone, tried again at the next start: {report}");
+            tracing::warn!(
+                container = container.id.short(),
+                "not undone, tried again at the next start: {report}"
+            );
         }
     }
 }
@@ -235,7 +251,11 @@ async fn walk_container(core: &Arc<Core>, container: &Arc<Container>) -> Result<
     first
 }
 
-async fn unmake_of_container(core: &Arc<Core>, container: &Arc<Container>, thing: &Thing) -> Result<(), Report> {
+async fn unmake_of_container(
+    core: &Arc<Core>,
+    container: &Arc<Container>,
+    thing: &Thing,
+) -> Result<(), Report> {
     match thing {
         Thing::Shim => end_shim(core, container).await,
         Thing::Cgroup(path) => {
@@ -244,8 +264,9 @@ async fn unmake_of_container(core: &Arc<Core>, container: &Arc<Container>, thing
                 // Usually the shim has removed it.
                 if orlop_cgroup::act::exists(&path) {
                     let _ = orlop_cgroup::act::kill(&path, CGROUP_PATIENCE);
-                    orlop_cgroup::act::remove(&path, CGROUP_PATIENCE)
-                        .map_err(|error| Report::new(Kind::Failed, "remove cgroup", path.display().to_string(), error))
+                    orlop_cgroup::act::remove(&path, CGROUP_PATIENCE).map_err(|error| {
+                        Report::new(Kind::Failed, "remove cgroup", path.display().to_string(), error)
+                    })
                 } else {
                     Ok(())
                 }
@@ -259,7 +280,13 @@ async fn unmake_of_container(core: &Arc<Core>, container: &Arc<Container>, thing
             Ok(())
         }
         // Of pods only.
-        Thing::Room | Thing::Netns(_) | Thing::Lease | Thing::Veth(_) | Thing::HostPorts | Thing::Init => Ok(()),
+        Thing::Room
+        | Thing::Netns(_)
+        | Thing::Lease
+        | Thing::Veth(_)
+        | Thing::HostPorts
+        | Thing::Init
+        | Thing::Group(_) => Ok(()),
     }
 }
 
@@ -272,14 +299,18 @@ async fn end_shim(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), Re
         && crate::shims::is_locked(&directory)
         && let Ok(link) = super::recover::connect(core, container, &directory)
     {
-        let _ = tokio::time::timeout(SHIM_PATIENCE, link.ask(orlop_wire::message::Request::KillAll, Vec::new())).await;
+        let _ =
+            tokio::time::timeout(SHIM_PATIENCE, link.ask(orlop_wire::message::Request::KillAll, Vec::new()))
+                .await;
     }
     while crate::shims::is_locked(&directory) {
         let link = container.life().link.clone();
         let late = tokio::time::Instant::now() > patience;
         match link {
             Some(link) if late => link.kill(),
-            None if late => return Err(Report::new(Kind::TimedOut, "end shim", container.id.short(), "it does not end")),
+            None if late => {
+                return Err(Report::new(Kind::TimedOut, "end shim", container.id.short(), "it does not end"));
+            }
             Some(_) | None => {}
         }
         tokio::time::sleep(pause).await;
@@ -295,7 +326,9 @@ fn discard(core: &Arc<Core>, path: &Path) -> Result<(), Report> {
     match std::fs::rename(path, &trash) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Report::new(Kind::Failed, "discard layer", path.display().to_string(), error)),
+        Err(error) => {
+            return Err(Report::new(Kind::Failed, "discard layer", path.display().to_string(), error));
+        }
     }
     core.later.spawn(async move {
         let _ = blocking("empty trash", move || remove_directory(&trash)).await;

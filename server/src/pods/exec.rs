@@ -53,7 +53,12 @@ pub(crate) async fn run(
     let link = container.life().link.clone();
     let running = matches!(container.state(), State::Running | State::Stopping { .. });
     let Some(link) = link.filter(|_| running) else {
-        return Err(Report::new(Kind::WrongState, "exec", container.id.short(), "the container is not running"));
+        return Err(Report::new(
+            Kind::WrongState,
+            "exec",
+            container.id.short(),
+            "the container is not running",
+        ));
     };
     let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
     let started = start(&link, &facts, command, deadline).await?;
@@ -75,7 +80,8 @@ async fn start(
 ) -> Result<Started, Report> {
     let failed = |errno: Errno| Report::new(Kind::Exhausted, "exec", "pipes", errno);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let input = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    let input =
+        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
     let (stdout, theirs_out) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let (stderr, theirs_err) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let request = request(facts, number, command)?;
@@ -106,18 +112,26 @@ fn request(facts: &Facts, number: u64, command: &[String]) -> Result<Request, Re
     let mut operations = facts.exec.clone();
     if let Some(Operation::Execute { candidates, arguments, environment }) = operations.last_mut() {
         let bad = |_| Report::field("cmd", command.join(" "), "an argument holds a NUL byte");
-        *arguments = command.iter().map(|part| CString::new(part.as_str()).map_err(bad)).collect::<Result<_, _>>()?;
+        *arguments =
+            command.iter().map(|part| CString::new(part.as_str()).map_err(bad)).collect::<Result<_, _>>()?;
         *candidates = orlop_spec::candidates(&command[0], environment)?;
     }
     // Where the hierarchy is unified an exec has a cgroup of its own below the container's, so that all that it starts can be
     // ended and nothing else is.
     let own = facts.unified.as_ref().map(|unified| unified.join(format!("exec-{number}")));
     let own = own.map(|path| orlop_spec::c_path(&path)).transpose()?;
-    let cgroups = own.iter().map(|directory| Cgroup { directory: directory.clone(), writes: vec![], keep: false }).collect();
+    let cgroups = own
+        .iter()
+        .map(|directory| Cgroup { directory: directory.clone(), writes: vec![], keep: false })
+        .collect();
     Ok(Request::Exec { exec: number, cgroups, unified: own, terminal: false, operations })
 }
 
-async fn finish(link: &Link, mut started: Started, deadline: Option<tokio::time::Instant>) -> Result<Outcome, Report> {
+async fn finish(
+    link: &Link,
+    mut started: Started,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<Outcome, Report> {
     let gone = || Report::new(Kind::WrongState, "exec", "", "the container ended, and the process with it");
     let expired = async {
         match deadline {

@@ -33,6 +33,8 @@ pub(crate) enum Thing {
     Image(String),
     /// A cgroup.
     Cgroup(PathBuf),
+    /// The pod's own cgroup, in every hierarchy.
+    Group(String),
     /// The shim.
     Shim,
 }
@@ -50,6 +52,7 @@ impl Thing {
             Thing::Layer(_) => "layer",
             Thing::Image(_) => "image",
             Thing::Cgroup(_) => "cgroup",
+            Thing::Group(_) => "group",
             Thing::Shim => "shim",
         }
     }
@@ -65,6 +68,7 @@ impl Thing {
             "layer" => Thing::Layer(name.into()),
             "image" => Thing::Image(name.into()),
             "cgroup" => Thing::Cgroup(name.into()),
+            "group" => Thing::Group(name.into()),
             "shim" => Thing::Shim,
             _ => return None,
         })
@@ -75,8 +79,10 @@ impl fmt::Display for Thing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Thing::Netns(path) | Thing::Layer(path) | Thing::Cgroup(path) => write!(f, "{kind} {}", path.display()),
-            Thing::Veth(name) | Thing::Image(name) => write!(f, "{kind} {name}"),
+            Thing::Netns(path) | Thing::Layer(path) | Thing::Cgroup(path) => {
+                write!(f, "{kind} {}", path.display())
+            }
+            Thing::Veth(name) | Thing::Image(name) | Thing::Group(name) => write!(f, "{kind} {name}"),
             Thing::Room | Thing::Lease | Thing::HostPorts | Thing::Init | Thing::Shim => f.write_str(kind),
         }
     }
@@ -100,7 +106,9 @@ impl Ledger {
     /// Opens the ledger in `directory`, with what an earlier daemon wrote there.
     pub(crate) fn open(of: &'static str, directory: &Path) -> Result<Self, Report> {
         let path = directory.join(FILE);
-        let failed = |error: std::io::Error| Report::new(Kind::Failed, "open ledger", path.display().to_string(), error);
+        let failed = |error: std::io::Error| {
+            Report::new(Kind::Failed, "open ledger", path.display().to_string(), error)
+        };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -150,9 +158,9 @@ impl Ledger {
     }
 
     fn write(&mut self, line: &str) -> Result<(), Report> {
-        self.file
-            .write_all(line.as_bytes())
-            .map_err(|error| Report::new(Kind::Failed, "write ledger", self.path.display().to_string(), error))
+        self.file.write_all(line.as_bytes()).map_err(|error| {
+            Report::new(Kind::Failed, "write ledger", self.path.display().to_string(), error)
+        })
     }
 }
 

@@ -17,8 +17,8 @@ use orlop_model::report::{Kind, Report};
 use orlop_spec::accounts::Identity;
 use orlop_spec::input::{DeviceKind, DeviceNode, Granted, Input, Node, PodFacts};
 use orlop_spec::lower::{ExecFacts, Facts as LowerFacts, Root, Slot, exec, kinds, lower};
-use orlop_spec::{c_path, oci};
 use orlop_spec::seccomp::Filters;
+use orlop_spec::{c_path, oci};
 use orlop_wire::plan::{Operation, Plan, Stdio};
 
 use super::container::Container;
@@ -72,7 +72,8 @@ pub(super) struct Planned {
 
 /// The slots of a container's plan: network, IPC, UTS, `/dev/shm`, PID, those that there are, in this order.
 pub(super) fn slots(facts: &PodFacts, target: Option<&Path>) -> Vec<Slot> {
-    let paths = [facts.net.as_deref(), facts.ipc.as_deref(), facts.uts.as_deref(), facts.shm.as_deref(), target];
+    let paths =
+        [facts.net.as_deref(), facts.ipc.as_deref(), facts.uts.as_deref(), facts.shm.as_deref(), target];
     let paths = paths.into_iter().flatten().map(Path::to_path_buf);
     (0..).zip(paths).map(|(number, path)| Slot { path, number }).collect()
 }
@@ -166,7 +167,13 @@ impl Making<'_> {
                 cgroups: cgroups.cgroups,
                 unified: cgroups.unified,
                 oom: cgroups.oom,
-                shim_cgroups: self.core.node.shim_cgroups.iter().map(|path| c_path(path)).collect::<Result<_, _>>()?,
+                shim_cgroups: self
+                    .core
+                    .node
+                    .shim_cgroups
+                    .iter()
+                    .map(|path| c_path(path))
+                    .collect::<Result<_, _>>()?,
                 stdio: Stdio {
                     terminal: self.config.tty,
                     stdin: self.config.stdin,
@@ -214,7 +221,7 @@ impl Making<'_> {
     fn cgroup_parent(&self) -> String {
         let parent = &self.container.pod.config.cgroup_parent;
         if parent.is_empty() {
-            format!("{}/{}", self.core.node.cgroup_parent, self.container.pod.id)
+            self.core.node.pod_cgroup(&self.container.pod.id)
         } else {
             parent.trim_end_matches('/').to_owned()
         }
@@ -225,8 +232,12 @@ impl Making<'_> {
             return Err(report);
         }
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-        let rules: Vec<DeviceRule> =
-            resources.and_then(|resources| resources.devices().clone()).unwrap_or_default().iter().map(rule).collect();
+        let rules: Vec<DeviceRule> = resources
+            .and_then(|resources| resources.devices().clone())
+            .unwrap_or_default()
+            .iter()
+            .map(rule)
+            .collect();
         orlop_cgroup::plan(&self.core.node.hierarchies, path, &self.config.resources, &rules)
             .map_err(|error| Report::new(Kind::BadRequest, "config.linux.resources", path, error))
     }
@@ -236,7 +247,11 @@ impl Making<'_> {
         Node {
             capabilities: node.capabilities,
             cgroups: node.layout.clone(),
-            devices: if self.config.security.privileged { all_devices(Path::new("/dev")) } else { Vec::new() },
+            devices: if self.config.security.privileged {
+                all_devices(Path::new("/dev"))
+            } else {
+                Vec::new()
+            },
             kernel: node.kernel_version,
             oom_floor: node.oom_floor,
             cgroup_namespaces: true,
@@ -248,7 +263,8 @@ impl Making<'_> {
         for (number, device) in self.config.devices.iter().enumerate() {
             let field = format!("config.devices[{number}].host_path");
             let path = Path::new(&device.host_path);
-            let found = if path.is_dir() { all_devices(path) } else { device_node(path).into_iter().collect() };
+            let found =
+                if path.is_dir() { all_devices(path) } else { device_node(path).into_iter().collect() };
             if found.is_empty() {
                 return Err(Report::field(field, &device.host_path, "there is no device on this node"));
             }
@@ -277,7 +293,9 @@ impl Making<'_> {
 
 /// A profile's bytes: of a regular file, and not more than a profile can have.
 fn read_profile(field: &str, path: &Path) -> Result<Vec<u8>, Report> {
-    let bad = |cause: String| Report::field(field, path.display(), cause).advise("put the profile on the node first");
+    let bad = |cause: String| {
+        Report::field(field, path.display(), cause).advise("put the profile on the node first")
+    };
     let file = std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = file.map_err(|error| bad(error.to_string()))?;
     if !file.metadata().map_err(|error| bad(error.to_string()))?.is_file() {

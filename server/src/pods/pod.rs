@@ -42,7 +42,13 @@ pub(crate) struct Made {
 }
 
 impl Pod {
-    pub(crate) fn new(id: PodId, config: PodConfig, asked: PodSandboxConfig, created_at: Timestamp, state: State) -> Self {
+    pub(crate) fn new(
+        id: PodId,
+        config: PodConfig,
+        asked: PodSandboxConfig,
+        created_at: Timestamp,
+        state: State,
+    ) -> Self {
         Pod {
             id,
             config,
@@ -77,7 +83,10 @@ impl Pod {
     }
 
     /// Changes the ledger, which is there from the first step of making on.
-    pub(super) fn with_ledger<T>(&self, change: impl FnOnce(&mut Ledger) -> Result<T, Report>) -> Result<T, Report> {
+    pub(super) fn with_ledger<T>(
+        &self,
+        change: impl FnOnce(&mut Ledger) -> Result<T, Report>,
+    ) -> Result<T, Report> {
         match self.ledger().as_mut() {
             Some(ledger) => change(ledger),
             None => Err(Report::new(Kind::Failed, "write ledger", self.id.short(), "it is not open")),
@@ -104,7 +113,9 @@ impl Pod {
 
     fn trouble(&self) -> Report {
         let trouble = self.trouble.lock().expect("invariant: nothing panics while it holds this").clone();
-        trouble.unwrap_or_else(|| Report::new(Kind::Failed, "stop pod", self.id.short(), "it did not come to its end"))
+        trouble.unwrap_or_else(|| {
+            Report::new(Kind::Failed, "stop pod", self.id.short(), "it did not come to its end")
+        })
     }
 
     /// Tells what happened; has done what follows from it.

@@ -41,7 +41,8 @@ pub(super) fn write_pod_files(core: &Core, pod: &Pod, addresses: &[IpAddr]) -> R
     } else {
         orlop_spec::files::hosts(hostname, addresses)
     };
-    let resolv = pod.config.dns.as_ref().map_or_else(|| node("/etc/resolv.conf"), orlop_spec::files::resolv_conf);
+    let resolv =
+        pod.config.dns.as_ref().map_or_else(|| node("/etc/resolv.conf"), orlop_spec::files::resolv_conf);
     for (name, text) in [("hosts", hosts), ("resolv.conf", resolv), ("hostname", format!("{hostname}\n"))] {
         let file = directory.join(name);
         std::fs::write(&file, text)
@@ -51,7 +52,10 @@ pub(super) fn write_pod_files(core: &Core, pod: &Pod, addresses: &[IpAddr]) -> R
 }
 
 fn stages(stages: &[(String, u64)]) -> Vec<Stage> {
-    stages.iter().map(|(name, microseconds)| Stage { name: name.clone(), microseconds: *microseconds }).collect()
+    stages
+        .iter()
+        .map(|(name, microseconds)| Stage { name: name.clone(), microseconds: *microseconds })
+        .collect()
 }
 
 /// Writes a pod's record: from here on it is made.

@@ -60,7 +60,13 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path) -> Result<(), Rep
     let ledger = Ledger::open("pod", directory)?;
     let Some(record) = record::read_pod(directory)? else {
         tracing::info!(pod = id.short(), "was half made; undone");
-        let pod = Arc::new(Pod::new(id.clone(), nameless(), PodSandboxConfig::default(), super::now(), PodState::Making));
+        let pod = Arc::new(Pod::new(
+            id.clone(),
+            nameless(),
+            PodSandboxConfig::default(),
+            super::now(),
+            PodState::Making,
+        ));
         *pod.ledger() = Some(ledger);
         let owned = Arc::clone(core);
         core.later.spawn(async move { down::undo_pod(&owned, &pod).await });
@@ -69,7 +75,11 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path) -> Result<(), Rep
     let asked = record.config.clone().unwrap_or_default();
     let config = crate::cri::convert::pod_config(&asked, &record.runtime_handler, core.node.door)?;
     let made = made(directory, &record);
-    let state = if ledger.has_decided("stop") || ledger.has_decided("remove") { PodState::NotReady } else { PodState::Ready };
+    let state = if ledger.has_decided("stop") || ledger.has_decided("remove") {
+        PodState::NotReady
+    } else {
+        PodState::Ready
+    };
     let name = config.name.clone();
     core.table.claim_pod(&name, || {
         let pod = Pod::new(id.clone(), config, asked, Timestamp(record.created_at), state);
@@ -141,7 +151,8 @@ fn recover_container(core: &Arc<Core>, id: &ContainerId, directory: &Path) -> Re
     let removing = ledger.has_decided("remove");
     let claim = core.table.claim_container(&pod.id, &name, || {
         let asked = record.config.clone().unwrap_or_default();
-        let container = Container::new(id.clone(), Arc::clone(&pod), name.clone(), asked, Timestamp(record.created_at));
+        let container =
+            Container::new(id.clone(), Arc::clone(&pod), name.clone(), asked, Timestamp(record.created_at));
         container.set_facts(Ok(facts));
         {
             let mut life = container.life();
@@ -213,18 +224,26 @@ async fn adopt(core: &Arc<Core>, container: &Arc<Container>) {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(100));
     }
-    tracing::error!(container = container.id.short(), "its shim lives and does not answer; stop the container to end it");
+    tracing::error!(
+        container = container.id.short(),
+        "its shim lives and does not answer; stop the container to end it"
+    );
 }
 
 /// Begins a conversation with the shim that lives in `directory`.
 ///
 /// # Errors
 /// If it does not listen.
-pub(super) fn connect(core: &Arc<Core>, container: &Arc<Container>, directory: &Path) -> Result<Link, Report> {
+pub(super) fn connect(
+    core: &Arc<Core>,
+    container: &Arc<Container>,
+    directory: &Path,
+) -> Result<Link, Report> {
     let failed = |errno| Report::new(Kind::Failed, "connect to shim", container.id.short(), errno);
     let socket = Link::connect(directory).map_err(failed)?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).map_err(failed)?;
-    let process = rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty()).map_err(failed)?;
+    let process =
+        rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty()).map_err(failed)?;
     super::deeds::listen(core, container, socket, process, false)?;
     container.life().link.clone().ok_or_else(|| failed(rustix::io::Errno::NOTCONN))
 }
@@ -258,7 +277,8 @@ fn sweep(core: &Arc<Core>) {
         .into_iter()
         .map(|(id, _)| core.places.layer(&id))
         .collect();
-    let layers = entries::<ContainerId>(&core.places.root.join("containers")).into_iter().map(|(_, path)| path);
+    let layers =
+        entries::<ContainerId>(&core.places.root.join("containers")).into_iter().map(|(_, path)| path);
     let mut nobodys: Vec<PathBuf> = layers.filter(|path| !known.contains(path)).collect();
     let trash = std::fs::read_dir(core.places.trash()).into_iter().flatten().filter_map(Result::ok);
     nobodys.extend(trash.map(|entry| entry.path()));

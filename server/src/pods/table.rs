@@ -145,18 +145,32 @@ impl Table {
 
 fn find<T>(all: &BTreeMap<Arc<str>, Arc<T>>, field: &str, what: &str, id: &str) -> Result<Arc<T>, Report> {
     if id.is_empty() {
-        return Err(Report::field(field, id, format!("names no {what}; give its id or the first digits of it")));
+        return Err(Report::field(
+            field,
+            id,
+            format!("names no {what}; give its id or the first digits of it"),
+        ));
     }
     if let Some(found) = all.get(id) {
         return Ok(Arc::clone(found));
     }
-    let mut matching = all.range::<str, _>((Bound::Included(id), Bound::Unbounded)).take_while(|(key, _)| key.starts_with(id)).map(|(_, value)| value);
+    let mut matching = all
+        .range::<str, _>((Bound::Included(id), Bound::Unbounded))
+        .take_while(|(key, _)| key.starts_with(id))
+        .map(|(_, value)| value);
     match (matching.next(), matching.next()) {
         (Some(found), None) => Ok(Arc::clone(found)),
-        (Some(_), Some(_)) => Err(Report::field(field, id, format!("more than one {what} begins so; give more digits"))),
+        (Some(_), Some(_)) => {
+            Err(Report::field(field, id, format!("more than one {what} begins so; give more digits")))
+        }
         (None, _) => {
             let shown: String = id.chars().take(80).flat_map(char::escape_debug).collect();
-            Err(Report::new(Kind::NotFound, "find", format!("{what} \"{shown}\""), "there is none with this id"))
+            Err(Report::new(
+                Kind::NotFound,
+                "find",
+                format!("{what} \"{shown}\""),
+                "there is none with this id",
+            ))
         }
     }
 }

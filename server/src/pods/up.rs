@@ -28,7 +28,11 @@ use crate::room::{Network, Shape};
 ///
 /// # Errors
 /// Why it could not be made; then nothing of it is left.
-pub(crate) async fn run(core: &Arc<Core>, config: PodConfig, asked: PodSandboxConfig) -> Result<Arc<Pod>, Report> {
+pub(crate) async fn run(
+    core: &Arc<Core>,
+    config: PodConfig,
+    asked: PodSandboxConfig,
+) -> Result<Arc<Pod>, Report> {
     let name = config.name.clone();
     let claim = core.table.claim_pod(&name, || {
         Pod::new(PodId::from_random(super::random()), config, asked, super::now(), State::Making)
@@ -100,11 +104,16 @@ impl Steps<'_> {
 async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<Made, Report> {
     let mut steps = Steps { pod, last: Instant::now(), taken: Vec::new() };
     let directory = core.places.pod(&pod.id);
-    std::fs::create_dir(&directory)
-        .map_err(|error| Report::new(Kind::Failed, "make directory", directory.display().to_string(), error))?;
+    std::fs::create_dir(&directory).map_err(|error| {
+        Report::new(Kind::Failed, "make directory", directory.display().to_string(), error)
+    })?;
     *pod.ledger() = Some(Ledger::open("pod", &directory)?);
     steps.mark("directory")?;
 
+    if pod.config.cgroup_parent.is_empty() {
+        let group = core.node.pod_cgroup(&pod.id);
+        pod.with_ledger(|ledger| ledger.will(Thing::Group(group)))?;
+    }
     pod.with_ledger(|ledger| ledger.will(Thing::Room))?;
     let network = core.room.make(&pod.id, shape(core, pod)).await?;
     steps.mark("namespaces")?;
@@ -131,12 +140,15 @@ fn shape(core: &Core, pod: &Pod) -> Shape {
     let mut sysctls: Vec<(String, String)> = Vec::new();
     if own_network {
         // A pod's ports are its own: no privilege guards them, and its ping needs none.
-        for (name, value) in [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")] {
+        for (name, value) in
+            [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
+        {
             sysctls.push((name.into(), value.into()));
         }
     }
     sysctls.extend(pod.config.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let hostname = if pod.config.hostname.is_empty() { core.node.hostname.clone() } else { pod.config.hostname.clone() };
+    let hostname =
+        if pod.config.hostname.is_empty() { core.node.hostname.clone() } else { pod.config.hostname.clone() };
     Shape {
         network: own_network,
         ipc: !namespaces.host_ipc,
@@ -180,5 +192,6 @@ async fn init(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<i32, Report> {
     let directory = core.places.pod(&pod.id);
     let netns = (!pod.config.namespaces.host_network).then(|| Places::netns(&pod.id));
     let core = Arc::clone(core);
-    blocking("start init", move || super::deeds::start_init(&core, &directory, netns.as_deref(), &handles)).await?
+    blocking("start init", move || super::deeds::start_init(&core, &directory, netns.as_deref(), &handles))
+        .await?
 }

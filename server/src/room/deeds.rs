@@ -9,7 +9,9 @@ use orlop_model::report::{Kind, Report};
 use orlop_network::PodSocket;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_bind, move_mount, open_tree, unmount};
+use rustix::mount::{
+    MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_bind, move_mount, open_tree, unmount,
+};
 use rustix::thread::move_into_link_name_space;
 
 use super::{Handles, Network, Shape};
@@ -50,8 +52,8 @@ impl Inside {
         Ok(Inside { net: own("net")?, ipc: own("ipc")?, uts: own("uts")? })
     }
 
-    pub(super) fn make(&mut self, pod: &PodId, shape: &Shape) -> Result<Option<Network>, Report> {
-        let made = self.make_away(pod, shape);
+    pub(super) fn make(&self, pod: &PodId, shape: &Shape) -> Result<Option<Network>, Report> {
+        let made = Self::make_away(pod, shape);
         // Whatever happened: back to the node's own.
         for home in [&self.net, &self.ipc, &self.uts] {
             move_into_link_name_space(home.as_fd(), None).map_err(failed("return from namespace", pod))?;
@@ -60,7 +62,7 @@ impl Inside {
     }
 
     /// The same; leaves the thread in the new namespaces.
-    fn make_away(&mut self, pod: &PodId, shape: &Shape) -> Result<Option<Network>, Report> {
+    fn make_away(pod: &PodId, shape: &Shape) -> Result<Option<Network>, Report> {
         std::fs::create_dir(place(pod)).map_err(failed_io("room of pod", pod))?;
         let mut kinds = 0;
         for (wanted, kind) in [(shape.network, NET), (shape.ipc, IPC), (shape.hostname.is_some(), UTS)] {
@@ -99,50 +101,55 @@ impl Inside {
     fn shm(pod: &PodId) -> Result<(), Report> {
         let directory = place(pod).join("shm");
         std::fs::create_dir(&directory).map_err(failed_io("make /dev/shm", pod))?;
-        let mounted = super::entry::fresh("tmpfs", &[("mode", "1777"), ("size", SHM_SIZE), ("source", "shm")])
-            .map_err(failed("make /dev/shm", pod))?;
+        let mounted =
+            super::entry::fresh("tmpfs", &[("mode", "1777"), ("size", SHM_SIZE), ("source", "shm")])
+                .map_err(failed("make /dev/shm", pod))?;
         move_mount(mounted.as_fd(), "", CWD, &directory, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(failed("make /dev/shm", pod))
     }
+}
 
-    pub(super) fn handles(&mut self, pod: &PodId) -> Result<Handles, Report> {
-        let directory = place(pod);
-        let pin = |kind: &str| match rustix::fs::open(
-            directory.join(kind),
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        ) {
-            Ok(held) => Ok(Some(held)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(failed("open namespace", pod)(errno)),
-        };
-        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let shm = match open_tree(CWD, directory.join("shm"), clone) {
-            Ok(tree) => Some(tree),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(failed("open /dev/shm", pod)(errno)),
-        };
-        Ok(Handles { ipc: pin("ipc")?, uts: pin("uts")?, shm })
-    }
+/// Opens what a container's birth needs of its pod.
+pub(super) fn handles(pod: &PodId) -> Result<Handles, Report> {
+    let directory = place(pod);
+    let pin = |kind: &str| match rustix::fs::open(
+        directory.join(kind),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
+        Ok(held) => Ok(Some(held)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(failed("open namespace", pod)(errno)),
+    };
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let shm = match open_tree(CWD, directory.join("shm"), clone) {
+        Ok(tree) => Some(tree),
+        Err(Errno::NOENT) => None,
+        Err(errno) => return Err(failed("open /dev/shm", pod)(errno)),
+    };
+    Ok(Handles { ipc: pin("ipc")?, uts: pin("uts")?, shm })
+}
 
-    pub(super) fn unmake(&mut self, pod: &PodId) -> Result<(), Report> {
-        let directory = place(pod);
-        for name in ["shm", "uts", "ipc"] {
-            let path = directory.join(name);
-            match unmount(&path, UnmountFlags::DETACH) {
-                Ok(()) | Err(Errno::NOENT | Errno::INVAL) => {}
-                Err(errno) => return Err(failed("unpin namespace", pod)(errno)),
-            }
-            let removed = if name == "shm" { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) };
-            absent_is_fine(removed).map_err(failed_io("unpin namespace", pod))?;
+/// Takes a pod's pins and `/dev/shm` down. Idempotent.
+pub(super) fn unmake(pod: &PodId) -> Result<(), Report> {
+    let directory = place(pod);
+    for name in ["shm", "uts", "ipc"] {
+        let path = directory.join(name);
+        match unmount(&path, UnmountFlags::DETACH) {
+            Ok(()) | Err(Errno::NOENT | Errno::INVAL) => {}
+            Err(errno) => return Err(failed("unpin namespace", pod)(errno)),
         }
-        absent_is_fine(std::fs::remove_dir(&directory)).map_err(failed_io("room of pod", pod))
+        let removed = if name == "shm" { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) };
+        absent_is_fine(removed).map_err(failed_io("unpin namespace", pod))?;
     }
+    absent_is_fine(std::fs::remove_dir(&directory)).map_err(failed_io("room of pod", pod))
+}
 
-    pub(super) fn pods(&mut self) -> Result<Vec<String>, Report> {
-        let entries = std::fs::read_dir("/pods").map_err(|error| Report::new(Kind::Failed, "read room", "/pods", error))?;
-        Ok(entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
-    }
+/// The pods that have something here.
+pub(super) fn pods() -> Result<Vec<String>, Report> {
+    let entries =
+        std::fs::read_dir("/pods").map_err(|error| Report::new(Kind::Failed, "read room", "/pods", error))?;
+    Ok(entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
 }
 
 fn absent_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {

@@ -8,8 +8,8 @@ use orlop_model::report::{Kind, Report};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount_bind, mount_change, move_mount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_bind, mount_change, move_mount, unmount,
 };
 use rustix::thread::{LinkNameSpaceType, gettid, move_into_link_name_space};
 
@@ -20,8 +20,12 @@ use super::deeds::Inside;
 const PIN: &str = "room";
 
 /// The life of the room's thread: enters, says how that went (with its own number if the room is new), then works.
-pub(super) fn live(directory: &Path, ready: &mpsc::Sender<Result<Option<i32>, Report>>, inbox: &mpsc::Receiver<Job>) {
-    let mut inside = match enter(directory) {
+pub(super) fn live(
+    directory: &Path,
+    ready: &mpsc::Sender<Result<Option<i32>, Report>>,
+    inbox: &mpsc::Receiver<Job>,
+) {
+    let inside = match enter(directory) {
         Ok((inside, new)) => {
             let thread = new.then(|| gettid().as_raw_nonzero().get());
             if ready.send(Ok(thread)).is_err() {
@@ -35,7 +39,7 @@ pub(super) fn live(directory: &Path, ready: &mpsc::Sender<Result<Option<i32>, Re
         }
     };
     while let Ok(job) = inbox.recv() {
-        job(&mut inside);
+        job(&inside);
     }
 }
 

@@ -39,7 +39,8 @@ impl Program {
     /// # Errors
     /// As the kernel says.
     pub(crate) fn start(&self, arguments: &[&str], handed: &[BorrowedFd<'_>]) -> Result<Spawned, Report> {
-        let failed = |cause: String| Report::new(Kind::Failed, "start shim", self.path.display().to_string(), cause);
+        let failed =
+            |cause: String| Report::new(Kind::Failed, "start shim", self.path.display().to_string(), cause);
         let strings: Result<Vec<CString>, _> =
             std::iter::once(&"orlop-shim").chain(arguments).map(|argument| CString::new(*argument)).collect();
         let strings = strings.map_err(|error| failed(error.to_string()))?;

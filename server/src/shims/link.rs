@@ -88,7 +88,8 @@ impl Link {
         // By way of the descriptor: no directory is then too deep for unix(7)'s 108 bytes.
         let number = std::os::fd::AsRawFd::as_raw_fd(&place);
         let address = SocketAddrUnix::new(format!("/proc/self/fd/{number}/{}", file::SOCKET))?;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::net::connect(&socket, &address)?;
         Ok(socket)
     }
@@ -120,7 +121,8 @@ impl Link {
         descriptors: Vec<OwnedFd>,
         ended: Option<oneshot::Sender<i32>>,
     ) -> Result<Answer, Report> {
-        let gone = || Report::new(Kind::WrongState, "ask shim", "", "the shim is gone, and its container with it");
+        let gone =
+            || Report::new(Kind::WrongState, "ask shim", "", "the shim is gone, and its container with it");
         let (answer, answered) = oneshot::channel();
         self.orders.send(Order { request, descriptors, answer, ended }).await.map_err(|_| gone())?;
         match answered.await.map_err(|_| gone())? {
@@ -148,11 +150,14 @@ pub(crate) fn report(failure: &Failure) -> Report {
     Report::new(Kind::Failed, failure.stage.clone(), failure.object.clone(), cause)
 }
 
+/// Who waits for an answer, and, for an exec, who waits for the end of which.
+type Asked = (oneshot::Sender<Answer>, Option<(u64, oneshot::Sender<i32>)>);
+
 struct Talk {
     socket: UnixStream,
     received: Vec<u8>,
     sequence: u32,
-    answers: HashMap<u32, (oneshot::Sender<Answer>, Option<(u64, oneshot::Sender<i32>)>)>,
+    answers: HashMap<u32, Asked>,
     execs: HashMap<u64, oneshot::Sender<i32>>,
     heard: mpsc::UnboundedSender<Heard>,
 }
@@ -255,7 +260,10 @@ impl Talk {
 /// Waits until the process is gone; takes its status if it is a child.
 async fn wait(process: &Arc<OwnedFd>, ours: bool) {
     let Ok(copy) = process.try_clone() else { return };
-    #[expect(deprecated, reason = "a type that lies about its descriptor could misuse it; OwnedFd does not lie")]
+    #[expect(
+        deprecated,
+        reason = "a type that lies about its descriptor could misuse it; OwnedFd does not lie"
+    )]
     let watched = AsyncFd::with_interest(copy, Interest::READABLE);
     if let Ok(watched) = watched {
         let _ = watched.readable().await;
@@ -284,5 +292,10 @@ fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> Result
     if !borrowed.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&borrowed));
     }
-    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+    rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+    )
 }

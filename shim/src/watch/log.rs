@@ -6,6 +6,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use orlop_crilog::Stream;
 use orlop_crilog::writer::Formatter;
@@ -20,6 +21,12 @@ const CHUNK: usize = 128 << 10;
 const OUT: usize = 256 << 10;
 /// Chunks of one stream before the others get their turn.
 const TURN: usize = 16;
+/// A stream that brought this much at once is busy: it is looked at again after [`REST`], not at its next write, so that one look
+/// takes many writes. A pipe holds what comes meanwhile.
+const BUSY: usize = 4 << 10;
+const REST: Duration = Duration::from_micros(500);
+/// Buffers that were not used for this long are given back.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// The streams and the file.
 pub(crate) struct Log {
@@ -28,6 +35,17 @@ pub(crate) struct Log {
     streams: [Option<(OwnedFd, Formatter)>; 2],
     /// Bytes of log that no disk took.
     dropped: u64,
+    buffers: Option<Buffers>,
+    /// Streams that rest, by bit, and until when.
+    resting: u32,
+    until: Instant,
+}
+
+/// Memory that is held while there is something to write.
+struct Buffers {
+    chunk: Vec<u8>,
+    out: Vec<u8>,
+    used: Instant,
 }
 
 impl Log {
@@ -37,7 +55,15 @@ impl Log {
     /// As open(2) says.
     pub(crate) fn open(path: Option<CString>) -> Result<Self, Errno> {
         let file = path.as_ref().map(open).transpose()?;
-        Ok(Log { path, file, streams: [None, None], dropped: 0 })
+        Ok(Log {
+            path,
+            file,
+            streams: [None, None],
+            dropped: 0,
+            buffers: None,
+            resting: 0,
+            until: Instant::now(),
+        })
     }
 
     /// Adds a stream: 0 stdout or terminal, 1 stderr.
@@ -51,30 +77,51 @@ impl Log {
         Ok(())
     }
 
-    /// Reads what a stream has and writes it. Whether the stream has ended by it.
-    pub(crate) fn pump(&mut self, number: u32, _poll: &mut Poll) -> bool {
+    /// When [`Log::look_again`] has something to do.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let rest = (self.resting != 0).then(|| self.until.saturating_duration_since(Instant::now()));
+        let quiet = self.buffers.as_ref().map(|buffers| QUIET.saturating_sub(buffers.used.elapsed()));
+        rest.into_iter().chain(quiet).min()
+    }
+
+    /// Wakes streams whose rest is over; gives buffers back that nobody used for a while.
+    pub(crate) fn look_again(&mut self, poll: &mut Poll) {
+        if self.resting != 0 && Instant::now() >= self.until {
+            for number in (0..2).filter(|number| self.resting & (1 << number) != 0) {
+                if let Some((descriptor, _)) = &self.streams[number as usize] {
+                    poll.rearm(descriptor, number);
+                }
+            }
+            self.resting = 0;
+        }
+        if self.buffers.as_ref().is_some_and(|buffers| buffers.used.elapsed() >= QUIET) {
+            self.buffers = None;
+        }
+    }
+
+    /// Reads what a stream has and writes it. Whether the stream has ended by it; if not it rests.
+    pub(crate) fn pump(&mut self, number: u32) -> bool {
         let Some(place) = self.streams.get_mut(number as usize) else { return false };
         let Some((descriptor, formatter)) = place else { return false };
-        let mut chunk = vec![0; CHUNK];
-        let mut out = Vec::with_capacity(OUT);
-        let mut ended = false;
+        let began = Instant::now();
+        let buffers = self.buffers.get_or_insert_with(|| Buffers {
+            chunk: vec![0; CHUNK],
+            out: Vec::with_capacity(OUT),
+            used: began,
+        });
+        buffers.used = began;
+        let (chunk, out) = (&mut buffers.chunk, &mut buffers.out);
+        let (mut ended, mut came) = (false, 0);
         for _ in 0..TURN {
-            match rustix::io::read(&*descriptor, &mut chunk) {
+            match rustix::io::read(&*descriptor, &mut *chunk) {
                 // A terminal says EIO when its other end is closed.
                 Ok(0) | Err(Errno::IO) => {
                     ended = true;
                     break;
                 }
                 Ok(count) => {
-                    let now = crate::record::now();
-                    let mut left = &chunk[..count];
-                    while !left.is_empty() {
-                        let taken = formatter.feed(now, left, &mut out);
-                        left = &left[taken..];
-                        if !left.is_empty() {
-                            self.dropped += write(self.file.as_ref(), &mut out);
-                        }
-                    }
+                    came += count;
+                    self.dropped += format(&chunk[..count], formatter, out, self.file.as_ref());
                     // What a short read brought is all there is for now.
                     if count < CHUNK / 2 {
                         break;
@@ -85,17 +132,21 @@ impl Log {
             }
         }
         if ended {
-            formatter.finish(crate::record::now(), &mut out);
+            formatter.finish(crate::record::now(), out);
             *place = None;
+        } else {
+            let until = began + if came < BUSY { Duration::ZERO } else { REST };
+            self.until = if self.resting == 0 { until } else { self.until.min(until) };
+            self.resting |= 1 << number;
         }
-        self.dropped += write(self.file.as_ref(), &mut out);
+        self.dropped += write(self.file.as_ref(), out);
         ended
     }
 
     /// Writes what is held and lets go of streams that never end: something outside the container keeps them open.
     pub(crate) fn close(&mut self, poll: &mut Poll) {
         for number in 0..2 {
-            while self.streams[number as usize].is_some() && self.pump(number, poll) {}
+            while self.streams[number as usize].is_some() && self.pump(number) {}
             if let Some((_, mut formatter)) = self.streams[number as usize].take() {
                 let mut out = Vec::new();
                 formatter.finish(crate::record::now(), &mut out);
@@ -120,6 +171,20 @@ impl Log {
 fn open(path: &CString) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::from_raw_mode(0o640))
+}
+
+/// Makes lines of what was read; writes them when `out` is full. How many bytes were lost.
+fn format(mut left: &[u8], formatter: &mut Formatter, out: &mut Vec<u8>, file: Option<&OwnedFd>) -> u64 {
+    let now = crate::record::now();
+    let mut lost = 0;
+    while !left.is_empty() {
+        let taken = formatter.feed(now, left, out);
+        left = &left[taken..];
+        if !left.is_empty() {
+            lost += write(file, out);
+        }
+    }
+    lost
 }
 
 /// Writes whole lines; if the disk refuses, takes back what it took of the last of them. How many bytes were lost.

@@ -65,15 +65,12 @@ impl Poll {
 
     /// Watches `descriptor` for something to read.
     pub(crate) fn add(&mut self, descriptor: impl AsFd, source: Source) -> Result<(), Errno> {
+        let mut flags = epoll::EventFlags::IN;
         if let Source::Stream(number) = source {
             self.streams |= 1 << number;
+            flags |= epoll::EventFlags::ONESHOT;
         }
-        epoll::add(
-            &self.epoll,
-            descriptor,
-            epoll::EventData::new_u64(source.to_number()),
-            epoll::EventFlags::IN,
-        )
+        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(source.to_number()), flags)
     }
 
     /// Watches `descriptor`, which is watched already, for room to write too, or no longer.
@@ -81,6 +78,14 @@ impl Poll {
         let flags = if room { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
         // It can only fail for a descriptor that is not watched, and then there is nothing to change.
         let _ = epoll::modify(&self.epoll, descriptor, epoll::EventData::new_u64(source.to_number()), flags);
+    }
+
+    /// Looks at a stream again, which its last event has put to rest.
+    pub(crate) fn rearm(&self, descriptor: impl AsFd, number: u32) {
+        let data = epoll::EventData::new_u64(Source::Stream(number).to_number());
+        // It can only fail for a descriptor that is not watched, and then there is nothing to look at.
+        let _ =
+            epoll::modify(&self.epoll, descriptor, data, epoll::EventFlags::IN | epoll::EventFlags::ONESHOT);
     }
 
     /// A stream has ended; its descriptor is closed, which took it out.

@@ -16,7 +16,8 @@ pub(crate) async fn answer(core: Arc<Core>, request: ExecSyncRequest) -> Result<
         return Err(Report::field("cmd", "", "names no program; give at least its path or name"));
     }
     // 0, and by courtesy a negative one, mean: however long it takes.
-    let timeout = u64::try_from(request.timeout).ok().filter(|seconds| *seconds != 0).map(Duration::from_secs);
+    let timeout =
+        u64::try_from(request.timeout).ok().filter(|seconds| *seconds != 0).map(Duration::from_secs);
     let outcome = exec::run(&container, &command, timeout).await?;
     Ok(ExecSyncResponse { stdout: outcome.stdout, stderr: outcome.stderr, exit_code: outcome.code })
 }

@@ -8,7 +8,10 @@ use orlop_proto::runtime::v1::{ContainerStatusRequest, ContainerStatusResponse};
 use crate::cri::shape;
 use crate::pods::Core;
 
-pub(crate) async fn answer(core: &Core, request: ContainerStatusRequest) -> Result<ContainerStatusResponse, Report> {
+pub(crate) fn answer(
+    core: &Core,
+    request: ContainerStatusRequest,
+) -> Result<ContainerStatusResponse, Report> {
     let container = core.table.container(&request.container_id)?;
     let Some(status) = shape::container_status(&container) else {
         let what = format!("container \"{}\"", container.id);

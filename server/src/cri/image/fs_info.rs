@@ -7,7 +7,7 @@ use orlop_proto::runtime::v1::{FilesystemIdentifier, FilesystemUsage, ImageFsInf
 
 use crate::pods::{Core, now};
 
-pub(crate) async fn answer(core: &Core) -> Result<ImageFsInfoResponse, Report> {
+pub(crate) fn answer(core: &Core) -> Result<ImageFsInfoResponse, Report> {
     let usage = core.images.store.usage();
     let filesystem = FilesystemUsage {
         timestamp: now().0,
@@ -15,5 +15,8 @@ pub(crate) async fn answer(core: &Core) -> Result<ImageFsInfoResponse, Report> {
         used_bytes: Some(UInt64Value { value: usage.bytes }),
         inodes_used: Some(UInt64Value { value: usage.inodes }),
     };
-    Ok(ImageFsInfoResponse { image_filesystems: vec![filesystem.clone()], container_filesystems: vec![filesystem] })
+    Ok(ImageFsInfoResponse {
+        image_filesystems: vec![filesystem.clone()],
+        container_filesystems: vec![filesystem],
+    })
 }

@@ -6,8 +6,9 @@ use orlop_proto::runtime::v1::{ListImagesRequest, ListImagesResponse};
 use crate::cri::shape;
 use crate::pods::Core;
 
-pub(crate) async fn answer(core: &Core, request: ListImagesRequest) -> Result<ListImagesResponse, Report> {
-    let wanted = request.filter.and_then(|filter| filter.image).map(|spec| spec.image).filter(|name| !name.is_empty());
+pub(crate) fn answer(core: &Core, request: ListImagesRequest) -> Result<ListImagesResponse, Report> {
+    let wanted =
+        request.filter.and_then(|filter| filter.image).map(|spec| spec.image).filter(|name| !name.is_empty());
     let images = match wanted {
         Some(name) => core.images.resolve("filter.image.image", &name)?.into_iter().collect(),
         None => core.images.store.images(),

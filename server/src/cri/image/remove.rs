@@ -7,7 +7,10 @@ use orlop_proto::runtime::v1::{RemoveImageRequest, RemoveImageResponse};
 
 use crate::pods::Core;
 
-pub(crate) async fn answer(core: Arc<Core>, request: RemoveImageRequest) -> Result<RemoveImageResponse, Report> {
+pub(crate) async fn answer(
+    core: Arc<Core>,
+    request: RemoveImageRequest,
+) -> Result<RemoveImageResponse, Report> {
     let name = request.image.unwrap_or_default().image;
     core.images.remove(&name).await?;
     Ok(RemoveImageResponse {})

@@ -8,7 +8,7 @@ use orlop_proto::runtime::v1::{ImageStatusRequest, ImageStatusResponse};
 use crate::cri::shape;
 use crate::pods::Core;
 
-pub(crate) async fn answer(core: &Core, request: ImageStatusRequest) -> Result<ImageStatusResponse, Report> {
+pub(crate) fn answer(core: &Core, request: ImageStatusRequest) -> Result<ImageStatusResponse, Report> {
     let name = request.image.unwrap_or_default().image;
     let found = core.images.resolve("image.image", &name)?;
     let mut info = BTreeMap::new();

@@ -10,7 +10,7 @@ use orlop_proto::runtime::v1::{
 
 use crate::pods::Core;
 
-pub(crate) async fn answer(core: &Core, request: StatusRequest) -> Result<StatusResponse, Report> {
+pub(crate) fn answer(core: &Core, request: StatusRequest) -> Result<StatusResponse, Report> {
     let condition = |kind: &str, state: Result<(), (&str, &str)>| {
         let (reason, message) = state.err().unwrap_or(("", ""));
         RuntimeCondition {
@@ -20,7 +20,8 @@ pub(crate) async fn answer(core: &Core, request: StatusRequest) -> Result<Status
             message: message.into(),
         }
     };
-    let conditions = vec![condition("RuntimeReady", Ok(())), condition("NetworkReady", core.network.condition())];
+    let conditions =
+        vec![condition("RuntimeReady", Ok(())), condition("NetworkReady", core.network.condition())];
     let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
     let handler = |name: &str| RuntimeHandler { name: name.into(), features: Some(features) };
     Ok(StatusResponse {

@@ -3,7 +3,7 @@
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1::{VersionRequest, VersionResponse};
 
-pub(crate) async fn answer(_: VersionRequest) -> Result<VersionResponse, Report> {
+pub(crate) fn answer(_: VersionRequest) -> Result<VersionResponse, Report> {
     Ok(VersionResponse {
         // Of kubelet's runtime API: 0.1.0 ever since.
         version: "0.1.0".into(),

@@ -7,7 +7,7 @@ use crate::cri::convert::filter::{PodFacts, PodFilter};
 use crate::cri::shape;
 use crate::pods::Core;
 
-pub(crate) async fn answer(core: &Core, request: ListPodSandboxRequest) -> Result<ListPodSandboxResponse, Report> {
+pub(crate) fn answer(core: &Core, request: ListPodSandboxRequest) -> Result<ListPodSandboxResponse, Report> {
     let filter = PodFilter::of_list(request.filter.as_ref())?;
     let pods = core.table.pods();
     let items = pods.iter().filter_map(|pod| {

@@ -8,13 +8,18 @@ use orlop_proto::runtime::v1::{PodSandboxStatusRequest, PodSandboxStatusResponse
 use crate::cri::shape;
 use crate::pods::{Core, Places, now};
 
-pub(crate) async fn answer(
+pub(crate) fn answer(
     core: &Core,
     request: PodSandboxStatusRequest,
 ) -> Result<PodSandboxStatusResponse, Report> {
     let pod = core.table.pod(&request.pod_sandbox_id)?;
     let Some(state) = shape::pod_state(&pod.state()) else {
-        return Err(Report::new(Kind::NotFound, "find", format!("pod sandbox \"{}\"", pod.id), "it is not made yet"));
+        return Err(Report::new(
+            Kind::NotFound,
+            "find",
+            format!("pod sandbox \"{}\"", pod.id),
+            "it is not made yet",
+        ));
     };
     let containers = core.table.containers_of(&pod.id);
     let mut info = BTreeMap::new();
@@ -30,7 +35,7 @@ pub(crate) async fn answer(
     Ok(PodSandboxStatusResponse {
         status: Some(shape::pod_status(&pod, state)),
         info,
-        containers_statuses: containers.iter().filter_map(|container| shape::container_status(container)).collect(),
+        containers_statuses: containers.iter().filter_map(shape::container_status).collect(),
         timestamp: now().0,
     })
 }

@@ -7,7 +7,10 @@ use orlop_proto::runtime::v1::{StopPodSandboxRequest, StopPodSandboxResponse};
 
 use crate::pods::Core;
 
-pub(crate) async fn answer(core: Arc<Core>, request: StopPodSandboxRequest) -> Result<StopPodSandboxResponse, Report> {
+pub(crate) async fn answer(
+    core: Arc<Core>,
+    request: StopPodSandboxRequest,
+) -> Result<StopPodSandboxResponse, Report> {
     match core.table.pod(&request.pod_sandbox_id) {
         Ok(pod) => pod.stop(&core).await?,
         Err(report) if report.kind == Kind::NotFound => {}
