@@ -26,6 +26,7 @@ programs:
 
 ## make test    every test; as root
 test: deps
+	@tests/clients/python.sh
 	@tests/all.sh
 
 ## make run     a registry, orlopd and a pod of two containers on this machine; as root

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 needs=(
   cc:gcc /usr/include/stdio.h:libc6-dev musl-gcc:musl-tools make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates
   docker-registry:docker-registry /bin/busybox:busybox-static ip:iproute2 ps:procps unshare:util-linux
-  /usr/bin/python3:python3-minimal /usr/lib/python3/dist-packages/grpc:python3-grpcio
+  protoc:protobuf-compiler /usr/bin/python3:python3-minimal
 )
 missing=()
 for need in "${needs[@]}"; do
@@ -17,6 +17,8 @@ for need in "${needs[@]}"; do
     *) command -v "$what" >/dev/null || missing+=("${need##*:}") ;;
   esac
 done
+# Debian's Python makes virtual environments only with this package.
+/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing: ${missing[*]}"
   as_root=; [ "$(id -u)" = 0 ] || as_root=sudo

@@ -1,0 +1,136 @@
+"""A CRI client in Python's grpcio, on stubs that its own protoc made of proto/runtime/v1/api.proto.
+
+    life.py life SOCKET IMAGE LOGS    a pod's whole life, from version to its removal; says each step that was as it should be
+    life.py authority TARGET [AUTHORITY]    one call to a gRPC target; says "answered", or the code and words of the refusal
+
+grpcio makes :authority of a target's path, percent-encoded; an AUTHORITY is sent in its place.
+The stubs (api_pb2, api_pb2_grpc) are looked for on PYTHONPATH. tests/tests/clients.rs runs it.
+"""
+import sys
+import time
+
+import grpc
+
+import api_pb2 as cri
+import api_pb2_grpc as stubs
+
+PATIENCE = 20
+
+
+def channel(target, authority):
+    options = [("grpc.default_authority", authority)] if authority else []
+    return grpc.insecure_channel(target, options=options)
+
+
+def said(step, holds, seen):
+    """A step that has to have gone well."""
+    if not holds:
+        sys.exit(f"{step}: {seen}")
+    print(step)
+
+
+def refused(call, request):
+    """The code that a call has to be refused with."""
+    try:
+        call(request, timeout=PATIENCE)
+    except grpc.RpcError as error:
+        return error.code()
+    return None
+
+
+def read_back(runtime, images, pod, container, image):
+    pods = runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items
+    said("ListPodSandbox", [one.id for one in pods] == [pod] and pods[0].metadata.name == "python", pods)
+    status = runtime.PodSandboxStatus(cri.PodSandboxStatusRequest(pod_sandbox_id=pod)).status
+    said("PodSandboxStatus", status.state == cri.SANDBOX_READY and status.network.ip, status)
+    listed = runtime.ListContainers(cri.ListContainersRequest()).containers
+    said("ListContainers", [one.id for one in listed] == [container] and listed[0].labels["of"] == "python", listed)
+    named = images.ImageStatus(cri.ImageStatusRequest(image=cri.ImageSpec(image=image))).image
+    said("ImageStatus", image in named.repo_tags and named.size > 0, named)
+    said("ListImages", named.id in [one.id for one in images.ListImages(cri.ListImagesRequest()).images], named)
+    usage = images.ImageFsInfo(cri.ImageFsInfoRequest()).image_filesystems
+    said("ImageFsInfo", usage and usage[0].used_bytes.value > 0, usage)
+
+
+def begin(runtime, images, image, logs):
+    """A pod with a running container: both ids."""
+    pulled = images.PullImage(cri.PullImageRequest(image=cri.ImageSpec(image=image))).image_ref
+    said("PullImage", pulled, pulled)
+    options = cri.NamespaceOption(pid=cri.CONTAINER)
+    context = cri.LinuxSandboxSecurityContext(namespace_options=options)
+    config = cri.PodSandboxConfig(
+        metadata=cri.PodSandboxMetadata(name="python", uid="python-uid", namespace="default"),
+        log_directory=logs,
+        linux=cri.LinuxPodSandboxConfig(security_context=context),
+    )
+    pod = runtime.RunPodSandbox(cri.RunPodSandboxRequest(config=config)).pod_sandbox_id
+    said("RunPodSandbox", len(pod) == 64, pod)
+    container = cri.ContainerConfig(
+        metadata=cri.ContainerMetadata(name="snake"),
+        image=cri.ImageSpec(image=image),
+        command=["sh", "-c", "trap 'exit 7' TERM; echo from Python; while :; do sleep 0.05; done"],
+        envs=[cri.KeyValue(key="TONGUE", value=b"forked")],
+        labels={"of": "python"},
+        log_path="snake.log",
+    )
+    create = cri.CreateContainerRequest(pod_sandbox_id=pod, config=container, sandbox_config=config)
+    made = runtime.CreateContainer(create).container_id
+    said("CreateContainer", len(made) == 64, made)
+    runtime.StartContainer(cri.StartContainerRequest(container_id=made))
+    return pod, made
+
+
+def wait_for_log(path):
+    """The container's first line: by then its trap is set."""
+    deadline = time.monotonic() + PATIENCE
+    lines = []
+    while not lines and time.monotonic() < deadline:
+        try:
+            with open(path, encoding="utf-8") as log:
+                lines = log.read().splitlines()
+        except FileNotFoundError:
+            pass
+        time.sleep(0.01)
+    said("log", lines and lines[0].endswith(" stdout F from Python"), lines)
+
+
+def life(socket, image, logs):
+    with channel(f"unix:{socket}", "localhost") as way:
+        runtime, images = stubs.RuntimeServiceStub(way), stubs.ImageServiceStub(way)
+        version = runtime.Version(cri.VersionRequest(), timeout=PATIENCE)
+        said("Version", version.runtime_api_version == "v1" and version.runtime_name, version)
+        conditions = {one.type: one.status for one in runtime.Status(cri.StatusRequest()).status.conditions}
+        said("Status", conditions == {"RuntimeReady": True, "NetworkReady": True}, conditions)
+        said("empty", not runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items, "pods")
+        pod, container = begin(runtime, images, image, logs)
+        wait_for_log(f"{logs}/snake.log")
+        read_back(runtime, images, pod, container, image)
+        ask = cri.ExecSyncRequest(container_id=container, cmd=["sh", "-c", "echo $TONGUE; echo no >&2; exit 3"])
+        answer = runtime.ExecSync(ask)
+        seen = (answer.stdout, answer.stderr, answer.exit_code)
+        said("ExecSync", seen == (b"forked\n", b"no\n", 3), seen)
+        runtime.StopContainer(cri.StopContainerRequest(container_id=container, timeout=PATIENCE))
+        status = runtime.ContainerStatus(cri.ContainerStatusRequest(container_id=container)).status
+        seen = (status.state, status.exit_code, status.reason)
+        said("StopContainer", seen == (cri.CONTAINER_EXITED, 7, "Error"), status)
+        runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
+        code = refused(runtime.ContainerStatus, cri.ContainerStatusRequest(container_id=container))
+        said("RemoveContainer", code == grpc.StatusCode.NOT_FOUND, code)
+        runtime.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=pod))
+        runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod))
+        said("RemovePodSandbox", not runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items, pod)
+        code = refused(runtime.PodSandboxStats, cri.PodSandboxStatsRequest(pod_sandbox_id=pod))
+        said("PodSandboxStats", code == grpc.StatusCode.UNIMPLEMENTED, code)
+
+
+def authority(target, other=None):
+    with channel(target, other) as way:
+        try:
+            stubs.RuntimeServiceStub(way).Version(cri.VersionRequest(), timeout=PATIENCE)
+            print("answered")
+        except grpc.RpcError as error:
+            print(f"{error.code().name}: {error.details()}")
+
+
+if __name__ == "__main__":
+    {"life": life, "authority": authority}[sys.argv[1]](*sys.argv[2:])
