@@ -231,7 +231,7 @@ async fn grpcio_needs_an_authority_that_is_one() {
     let python = Python::new(&daemon);
     let target = format!("unix:{}", daemon.socket().display());
     let ask = |arguments: &[&str]| python.life(daemon.state(), &[&["authority"], arguments].concat());
-    // The path, percent-encoded: no authority in the sense of RFC 3986, so the h2 crate resets the call.
+    // The path, percent-encoded: the h2 crate takes no such authority and resets the call.
     assert!(ask(&[&target]).starts_with("INTERNAL: Stream removed (RST_STREAM"), "{}", ask(&[&target]));
     // Any name will do, as the client's option, or as the path itself from the socket's own directory.
     assert_eq!(ask(&[&target, "localhost"]), "answered\n");
