@@ -1,5 +1,7 @@
 //! Good layers become the trees that they describe, alone and on top of each other, as a real overlay mount shows them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod making;
 
 use making::{Head, Tar, announced, gzip, listing, mounted, names, store, unpack, zstd};
@@ -206,10 +208,8 @@ fn links_of_a_layer_are_followed_inside_it() {
     }
 }
 
-/// Three layers with everything that one does to another, and what the three are together.
-#[test]
-fn three_layers_are_one_root() {
-    let (_directory, store) = store();
+/// Three layers with everything that one does to another.
+fn three() -> [Vec<u8>; 3] {
     let at = |path: &'static str, kind, mode, uid, mtime| Head {
         path: path.as_bytes(),
         kind,
@@ -247,11 +247,16 @@ fn three_layers_are_one_root() {
         .link("through", "l/keep")
         .file("implied/by/none", b"")
         .end();
-    let holds: Vec<_> =
-        [lowest, middle, upper].iter().map(|archive| unpack(&store, archive).unwrap()).collect();
+    [lowest, middle, upper]
+}
+
+#[test]
+fn three_layers_are_one_root() {
+    let (_directory, store) = store();
+    let holds: Vec<_> = three().iter().map(|archive| unpack(&store, archive).unwrap()).collect();
     let chain = store.chain(&ids(&holds)).unwrap();
     assert_eq!(chain.len(), 4, "three layers and what settles them");
-    let lines = mounted(&chain, |root| listing(root));
+    let lines = mounted(&chain, listing);
     let expected = [
         " d711 9:0 1",
         "base -4711 77:0 1000000000 4x3",
@@ -273,8 +278,14 @@ fn three_layers_are_one_root() {
         "tree/y -644 0:0 1000000000 1x1",
     ];
     assert_eq!(lines, expected);
+}
 
-    // The runtime's own look sees what the mount shows.
+#[test]
+fn the_runtimes_own_look_sees_what_a_mount_shows() {
+    let (_directory, store) = store();
+    let holds: Vec<_> = three().iter().map(|archive| unpack(&store, archive).unwrap()).collect();
+    let chain = store.chain(&ids(&holds)).unwrap();
+    let lines = mounted(&chain, listing);
     for line in lines.iter().filter(|line| line.contains(" -") && !line.contains(" -> ")) {
         let path = line.split(' ').next().unwrap();
         let mine = store.read_in_root(&ids(&holds), path, 1 << 20).unwrap();
@@ -308,7 +319,7 @@ fn a_whiteout_and_the_same_name_in_one_layer_hide_the_lower_whatever_comes_first
         .file(".wh.c", b"")
         .file("c/new", b"");
     let holds = [unpack(&store, &lower.end()).unwrap(), unpack(&store, &upper.end()).unwrap()];
-    let lines = mounted(&store.chain(&ids(&holds)).unwrap(), |root| listing(root));
+    let lines = mounted(&store.chain(&ids(&holds)).unwrap(), listing);
     let paths: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(paths, ["", "a", "a/new", "b", "b/new", "c", "c/new"]);
 }
