@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use orlop_sys::mount::{Change, set_attributes};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
@@ -76,10 +76,13 @@ pub(crate) fn propagate(directory: BorrowedFd<'_>, path: &CStr, flags: u64) -> R
 
 /// `pivot_root(2)` onto itself: the old root comes to lie on the new one and is let go.
 pub(crate) fn enter(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let old = rustix::fs::openat(CWD, "/", flags, Mode::empty())?;
     fchdir(root)?;
     pivot_root(".", ".")?;
-    // What goes on below must not travel to the host, whatever the propagation is.
-    propagate(CWD, c".", libc::MS_SLAVE | libc::MS_REC)?;
+    // What is let go of here must not be let go of on the host, whatever the plan said of propagation. By its own descriptor: "."
+    // is the new root.
+    propagate(old.as_fd(), c"", libc::MS_SLAVE | libc::MS_REC)?;
     unmount(".", UnmountFlags::DETACH)?;
     chdir("/")
 }
