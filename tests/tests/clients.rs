@@ -32,14 +32,16 @@ async fn theirs(daemon: &Daemon) -> Theirs {
     Theirs { runtime: RuntimeServiceClient::new(channel.clone()), images: ImageServiceClient::new(channel) }
 }
 
-fn spec(image: &str) -> Option<ImageSpec> {
-    Some(ImageSpec { image: image.into(), ..ImageSpec::default() })
+fn spec(image: &str) -> ImageSpec {
+    ImageSpec { image: image.into(), ..ImageSpec::default() }
 }
 
 fn pod(logs: &str) -> PodSandboxConfig {
     let options = NamespaceOption { pid: NamespaceMode::Container.into(), ..NamespaceOption::default() };
-    let context =
-        LinuxSandboxSecurityContext { namespace_options: Some(options), ..LinuxSandboxSecurityContext::default() };
+    let context = LinuxSandboxSecurityContext {
+        namespace_options: Some(options),
+        ..LinuxSandboxSecurityContext::default()
+    };
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: "crate".into(),
@@ -49,7 +51,10 @@ fn pod(logs: &str) -> PodSandboxConfig {
         }),
         log_directory: logs.into(),
         labels: [("of".to_owned(), "k8s-cri".to_owned())].into(),
-        linux: Some(LinuxPodSandboxConfig { security_context: Some(context), ..LinuxPodSandboxConfig::default() }),
+        linux: Some(LinuxPodSandboxConfig {
+            security_context: Some(context),
+            ..LinuxPodSandboxConfig::default()
+        }),
         ..PodSandboxConfig::default()
     }
 }
@@ -58,7 +63,7 @@ fn container(image: &str) -> ContainerConfig {
     let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
     ContainerConfig {
         metadata: Some(ContainerMetadata { name: "one".into(), attempt: 1 }),
-        image: spec(image),
+        image: Some(spec(image)),
         command: ["sh", "-c", script].map(str::to_owned).into(),
         // A text in this crate, bytes on the wire: the interface changed the type and kept the encoding.
         envs: vec![KeyValue { key: "WORD".into(), value: "wörd".into() }],
@@ -77,18 +82,20 @@ async fn a_client_of_the_k8s_cri_crate_runs_a_pod_through_its_life() {
     let conditions = status.status.expect("a status").conditions;
     assert!(conditions.len() == 2 && conditions.iter().all(|one| one.status), "{conditions:?}");
     let image = shared::busybox();
-    let request = PullImageRequest { image: spec(&image), ..PullImageRequest::default() };
+    let request = PullImageRequest { image: Some(spec(&image)), ..PullImageRequest::default() };
     client.images.pull_image(request).await.expect("PullImage");
 
     let config = pod(&daemon.logs("crate"));
     let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
-    let pod_id = client.runtime.run_pod_sandbox(request).await.expect("RunPodSandbox").into_inner().pod_sandbox_id;
+    let pod_id =
+        client.runtime.run_pod_sandbox(request).await.expect("RunPodSandbox").into_inner().pod_sandbox_id;
     let request = CreateContainerRequest {
         pod_sandbox_id: pod_id.clone(),
         config: Some(container(&image)),
         sandbox_config: Some(config),
     };
-    let id = client.runtime.create_container(request).await.expect("CreateContainer").into_inner().container_id;
+    let id =
+        client.runtime.create_container(request).await.expect("CreateContainer").into_inner().container_id;
     let request = StartContainerRequest { container_id: id.clone() };
     client.runtime.start_container(request).await.expect("StartContainer");
     let log = Path::new(&daemon.logs("crate")).join("one.log");
@@ -112,11 +119,12 @@ async fn a_client_of_the_k8s_cri_crate_runs_a_pod_through_its_life() {
 }
 
 async fn images_are_told(client: &mut Theirs, image: &str) {
-    let request = ImageStatusRequest { image: spec(image), verbose: false };
+    let request = ImageStatusRequest { image: Some(spec(image)), verbose: false };
     let found = client.images.image_status(request).await.expect("ImageStatus").into_inner();
     let found = found.image.expect("the image");
     assert!(found.size > 0 && found.repo_tags == [image], "{found:?}");
-    let listed = client.images.list_images(ListImagesRequest::default()).await.expect("ListImages").into_inner();
+    let listed =
+        client.images.list_images(ListImagesRequest::default()).await.expect("ListImages").into_inner();
     assert_eq!(listed.images, [found]);
     let usage = client.images.image_fs_info(ImageFsInfoRequest {}).await.expect("ImageFsInfo").into_inner();
     let used = usage.image_filesystems[0].used_bytes.as_ref().expect("a number");
@@ -131,8 +139,12 @@ async fn pods_are_told(client: &mut Theirs, pod_id: &str, container_id: &str) {
     let metadata = status.metadata.expect("metadata");
     assert_eq!((metadata.name.as_str(), metadata.attempt), ("crate", 2));
     let network = status.network.expect("a network");
-    assert!(network.ip.parse::<std::net::Ipv4Addr>().is_ok() && network.additional_ips.len() == 1, "{network:?}");
-    let options = status.linux.and_then(|linux| linux.namespaces).and_then(|all| all.options).expect("options");
+    assert!(
+        network.ip.parse::<std::net::Ipv4Addr>().is_ok() && network.additional_ips.len() == 1,
+        "{network:?}"
+    );
+    let options =
+        status.linux.and_then(|linux| linux.namespaces).and_then(|all| all.options).expect("options");
     assert_eq!(options.pid(), NamespaceMode::Container);
 
     let listed = client.runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await;
@@ -144,7 +156,8 @@ async fn pods_are_told(client: &mut Theirs, pod_id: &str, container_id: &str) {
     assert_eq!(listed[0].state(), ContainerState::ContainerRunning);
 
     let request = PodSandboxStatsRequest { pod_sandbox_id: pod_id.into() };
-    let refused = client.runtime.pod_sandbox_stats(request).await.expect_err("this version has no statistics");
+    let refused =
+        client.runtime.pod_sandbox_stats(request).await.expect_err("this version has no statistics");
     assert_eq!((refused.code(), refused.message().contains("PodSandboxStats")), (Code::Unimplemented, true));
 }
 
@@ -152,20 +165,26 @@ async fn down(client: &mut Theirs, pod_id: String, id: String, image: &str) {
     let request = StopContainerRequest { container_id: id.clone(), timeout: 20 };
     client.runtime.stop_container(request).await.expect("StopContainer");
     let request = ContainerStatusRequest { container_id: id.clone(), verbose: false };
-    let status = client.runtime.container_status(request.clone()).await.expect("ContainerStatus").into_inner();
+    let status =
+        client.runtime.container_status(request.clone()).await.expect("ContainerStatus").into_inner();
     let status = status.status.expect("a status");
     let seen = (status.state(), status.exit_code, status.reason.as_str());
     assert_eq!(seen, (ContainerState::ContainerExited, 7, "Error"));
     assert!(status.created_at <= status.started_at && status.started_at < status.finished_at, "{status:?}");
-    client.runtime.remove_container(RemoveContainerRequest { container_id: id }).await.expect("RemoveContainer");
+    client
+        .runtime
+        .remove_container(RemoveContainerRequest { container_id: id })
+        .await
+        .expect("RemoveContainer");
     let gone = client.runtime.container_status(request).await.expect_err("it was removed");
     assert_eq!(gone.code(), Code::NotFound);
     let request = StopPodSandboxRequest { pod_sandbox_id: pod_id.clone() };
     client.runtime.stop_pod_sandbox(request).await.expect("StopPodSandbox");
     let request = RemovePodSandboxRequest { pod_sandbox_id: pod_id };
     client.runtime.remove_pod_sandbox(request).await.expect("RemovePodSandbox");
-    client.images.remove_image(RemoveImageRequest { image: spec(image) }).await.expect("RemoveImage");
-    let listed = client.images.list_images(ListImagesRequest::default()).await.expect("ListImages").into_inner();
+    client.images.remove_image(RemoveImageRequest { image: Some(spec(image)) }).await.expect("RemoveImage");
+    let listed =
+        client.images.list_images(ListImagesRequest::default()).await.expect("ListImages").into_inner();
     assert!(listed.images.is_empty(), "{listed:?}");
 }
 
