@@ -105,6 +105,16 @@ impl Auth {
         Ok(Some(password(user, secret)))
     }
 
+    /// `text` without anything of these credentials: a registry may say what it was sent, and we would repeat it.
+    pub(crate) fn hide_in(&self, text: String) -> String {
+        let secrets = match self {
+            Auth::Password { password, .. } => vec![Some(password.reveal().to_owned()), self.basic()],
+            Auth::Identity(token) | Auth::Bearer(token) => vec![Some(token.reveal().to_owned())],
+        };
+        let secrets = secrets.into_iter().flatten().filter(|secret| !secret.is_empty());
+        secrets.fold(text, |text, secret| text.replace(&secret, "(secret)"))
+    }
+
     /// The value of `Authorization` for a registry that wants name and password.
     pub(crate) fn basic(&self) -> Option<String> {
         match self {

@@ -184,7 +184,7 @@ impl Client {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) => {
                     let after = retry_after(&response);
-                    (self.status(response, wanted).await, after)
+                    (self.status(source, response, wanted).await, after)
                 }
                 Err(error) => (error, None),
             };
@@ -247,10 +247,11 @@ impl Client {
     }
 
     /// The failure that a status is.
-    async fn status(&self, response: Response, wanted: Wanted<'_>) -> Error {
+    async fn status(&self, source: &Source, response: Response, wanted: Wanted<'_>) -> Error {
         let (host, status) = (host_of(response.url()), response.status().as_u16());
         let text = self.first_of(response, 1 << 10).await;
         let said = if text.is_empty() { String::new() } else { format!(": {}", said(&text)) };
+        let said = source.auth.iter().fold(said, |said, auth| auth.hide_in(said));
         Error::Status { host, status, what: wanted.path.to_owned(), said }
     }
 

@@ -282,7 +282,7 @@ mod tests {
             ("server = 5", "server"),
             ("server = \"ftp://x\"", "ftp"),
             ("[host.\"https://u:p@x\"]", "no http"),
-            ("[host.\"https://x\"]\nskip_verify = 3", "skip_verify"),
+            ("[host.\"https://x\"]\nskip_verify = 3", "boolean"),
             ("[host.\"https://x\".header]\n\"a b\" = \"1\"", "a b"),
             ("[host", "host"),
         ] {
