@@ -29,8 +29,8 @@ fi
 
 export PATH=$HOME/.cargo/bin:$PATH
 if ! command -v cargo >/dev/null; then
-  echo "installing: Rust, by rustup, for this user"
-  curl -sSf https://sh.rustup.rs | sh -s -- -y --quiet --profile minimal --default-toolchain none
+  echo "Rust is missing: install rustup first, as https://www.rust-lang.org/tools/install says" >&2
+  exit 1
 fi
 if command -v rustup >/dev/null; then
   # The toolchain of rust-toolchain.toml with its target and components.

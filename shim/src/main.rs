@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
+        [name, command @ ..] if name.ends_with("orlop-oci") => oci(command),
         [_, "run", directory] => run::run(directory),
         [_, "init", directory, handed] => hold::run(directory, handed),
         [_, "--version"] => {
@@ -44,4 +45,16 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The name under which this program will be an OCI runtime. It says so, and refuses, rather than doing half of it.
+fn oci(command: &[&str]) -> ExitCode {
+    if let ["--version" | "-v"] = command {
+        println!("orlop-oci {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    eprintln!(
+        "orlop-oci: the commands of an OCI runtime are not in this version; use runc or crun for a bundle"
+    );
+    ExitCode::FAILURE
 }
