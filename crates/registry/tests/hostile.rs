@@ -24,7 +24,7 @@ fn native() -> String {
 fn content(change: impl Fn(&mut Parts, &mut Content)) -> Content {
     let mut parts = Parts::of(&[
         (Tar::new().file("a", b"a").end(), Compression::Gzip),
-        (Tar::new().file("b", &[b'b'; 100_000]).end(), Compression::Zstd),
+        (Tar::new().file("b", &vec![b'b'; 100_000]).end(), Compression::Zstd),
     ]);
     let mut content = parts.content();
     change(&mut parts, &mut content);
@@ -75,8 +75,6 @@ async fn judge(name: &str, world: &World, fake: &Fake, kind: Kind, words: &str) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_that_cannot_be() {
-    let node = native();
-    let digest = |text: &[u8]| digest_of(text).to_string();
     let rows: Vec<(&str, Content, Kind, &str)> = vec![
         ("nothing there", Content::default(), Kind::NotFound, "404"),
         ("no JSON", manifest(|_| "<html>".into()), Kind::Corrupt, "no manifest"),
@@ -110,69 +108,65 @@ async fn manifests_that_cannot_be() {
             Kind::Corrupt,
             "2 diff_ids for 1 layers",
         ),
+    ];
+    for (name, content, kind, words) in rows {
+        refused(name, content, kind, words).await;
+    }
+}
+
+/// An index of one entry, under the tag.
+fn index(content: &mut Content, entry: &str) -> Vec<u8> {
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#).into_bytes();
+    content.document("1", INDEX, &index);
+    index
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_that_cannot_be() {
+    let node = native();
+    let rows: Vec<(&str, Content, Kind, &str)> = vec![
         (
-            "an index of others",
+            "for others",
             content(|parts, content| {
-                let index = format!(
-                    r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-                    entry(&parts.manifest(), MANIFEST, "plan9", "mips")
-                );
-                content.document("1", INDEX, index.as_bytes());
+                index(content, &entry(&parts.manifest(), MANIFEST, "plan9", "mips"));
             }),
             Kind::NotFound,
             "only for plan9/mips",
         ),
         (
-            "an index that leads nowhere",
+            "to nowhere",
             content(|_, content| {
-                let index = format!(
-                    r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-                    entry(b"absent", MANIFEST, "linux", &node)
-                );
-                content.document("1", INDEX, index.as_bytes());
+                index(content, &entry(b"absent", MANIFEST, "linux", &node));
             }),
             Kind::NotFound,
             "404",
         ),
         (
-            "an index with a false size",
+            "a false size",
             content(|parts, content| {
                 let good = entry(&parts.manifest(), MANIFEST, "linux", &node);
-                let index = format!(
-                    r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-                    good.replace("\"size\":", "\"size\":1")
-                );
-                content.document("1", INDEX, index.as_bytes());
+                index(content, &good.replace("\"size\":", "\"size\":1"));
             }),
             Kind::Corrupt,
             "announced",
         ),
         (
-            "indexes in indexes",
+            "in an index in an index",
             content(|parts, content| {
                 let mut inner = parts.manifest();
                 for _ in 0..6 {
-                    inner = format!(
-                        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-                        entry(&inner, INDEX, "linux", &node)
-                    )
-                    .into_bytes();
-                    content.document("1", INDEX, &inner);
+                    inner = index(content, &entry(&inner, INDEX, "linux", &node));
                 }
             }),
             Kind::Corrupt,
             "without end",
         ),
         (
-            "a false manifest behind an index",
+            "a false manifest",
             content(|parts, content| {
                 let manifest = parts.manifest();
-                let index = format!(
-                    r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-                    entry(&manifest, MANIFEST, "linux", &node)
-                );
-                content.document("1", INDEX, index.as_bytes());
-                let path = format!("manifests/{}", digest(&manifest));
+                index(content, &entry(&manifest, MANIFEST, "linux", &node));
+                let path = format!("manifests/{}", digest_of(&manifest));
                 content.0.get_mut(&path).unwrap().1[20] ^= 1;
             }),
             Kind::Corrupt,
@@ -252,6 +246,10 @@ async fn blobs_and_configs_that_lie() {
     for (name, content, kind, words) in rows {
         refused(name, content, kind, words).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_is_what_was_asked_for() {
     // By digest the registry cannot send what it likes; by tag it cannot say that it is something else.
     let good = content(|_, _| ());
     let (served, digest) = (good.clone(), digest_of(b"wanted"));
@@ -276,9 +274,12 @@ async fn bodies_without_end() {
     ] {
         let (good, part) = (Parts::small("x").content(), part.to_owned());
         let name = part.clone();
-        let fake = Fake::start(move |asked| match asked.path.contains(&part) {
-            true => Reply { status: 200, headers: Vec::new(), body: Body::Endless(vec![b' '; 100_000]) },
-            false => good.answer(asked),
+        let fake = Fake::start(move |asked| {
+            if asked.path.contains(&part) {
+                Reply { status: 200, headers: Vec::new(), body: Body::Endless(vec![b' '; 100_000]) }
+            } else {
+                good.answer(asked)
+            }
         });
         judge(&name, &World::new(), &fake, kind, words).await;
     }
@@ -286,6 +287,9 @@ async fn bodies_without_end() {
         Fake::start(|_| Reply { status: 404, headers: Vec::new(), body: Body::Endless(vec![0x1b; 100_000]) });
     judge("an error's text", &World::new(), &fake, Kind::NotFound, "404").await;
 }
+
+/// What a registry does in place of sending so many bytes.
+type Bad = fn(usize) -> Body;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn registries_that_never_begin_or_hardly_go_on() {
@@ -298,7 +302,7 @@ async fn registries_that_never_begin_or_hardly_go_on() {
         ..patience()
     };
     let blob = Parts::small("x").layers[0].1.len();
-    let rows: [(&str, &str, fn(usize) -> Body); 4] = [
+    let rows: [(&str, &str, Bad); 4] = [
         ("no headers", "manifests", |_| Body::Mute),
         ("no manifest", "manifests", |_| Body::Silent(500)),
         ("no layer", "blobs", Body::Silent),
@@ -379,9 +383,10 @@ async fn what_is_for_the_registry_goes_to_nobody_else() {
         if asked.header("authorization").is_none() {
             return reply(401, "").with("www-authenticate", "Basic realm=\"x\"");
         }
-        match asked.path.contains("/blobs/") {
-            true => reply(307, "").with("location", format!("http://{other}{}?sig=canary", asked.path)),
-            false => content.answer(asked),
+        if asked.path.contains("/blobs/") {
+            reply(307, "").with("location", format!("http://{other}{}?sig=canary", asked.path))
+        } else {
+            content.answer(asked)
         }
     });
     let world = World::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use orlop_image::Store;
 use orlop_model::reference::Reference;
-use orlop_registry::{Auth, Client, Error, Outcome, Patience, Pulls, Secret, Settings};
+use orlop_registry::{Auth, Client, Error, Fields, Outcome, Patience, Pulls, Settings};
 
 use super::Fake;
 use crate::making::names;
@@ -23,7 +23,7 @@ pub fn patience() -> Patience {
         connect: Duration::from_secs(5),
         first_byte: Duration::from_secs(20),
         idle: Duration::from_secs(20),
-        window: Duration::from_secs(60),
+        window: Duration::from_mins(1),
         attempts: 4,
         pause: Duration::from_millis(5),
         longest_pause: Duration::from_millis(50),
@@ -87,14 +87,16 @@ impl World {
     }
 }
 
+/// Name and password, as a pull takes them.
 pub fn password(user: &str, password: &str) -> Option<Auth> {
-    Some(Auth::Password { user: Secret::new(user), password: Secret::new(password) })
+    let fields = Fields { username: user, password, ..Fields::default() };
+    Auth::from_fields(&fields, "any").unwrap()
 }
 
 /// The report of a failed pull as it would be answered.
 #[track_caller]
 pub fn told(outcome: Outcome) -> (orlop_model::report::Kind, String) {
-    let error: Arc<Error> = outcome.err().expect("the pull should have failed");
+    let error: Arc<Error> = outcome.expect_err("the pull should have failed");
     let report = error.report("NAME");
     (report.kind, report.to_string())
 }
