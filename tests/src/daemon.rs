@@ -5,6 +5,7 @@
 //! | [`number`] | what makes an instance's names and networks its own |
 //! | [`traces`] | all that an instance has on this machine, and its removal by force |
 //! | [`verbs`] | the calls of CRI in short |
+//! | [`stage`] | a daemon, a pod and an image: what most tests begin with |
 //! | [`shared`] | the registry that all tests of a program share, with its image of busybox |
 //!
 //! The programs are taken from `ORLOP_TEST_BIN`, else from `var/test/bin` of this checkout: `tests/all.sh` puts them there.
@@ -14,6 +15,7 @@
 
 pub mod number;
 pub mod shared;
+pub mod stage;
 pub mod traces;
 pub mod verbs;
 
@@ -103,9 +105,10 @@ impl Builder {
     #[must_use]
     pub fn prepare(self) -> Daemon {
         let number = Number::claim();
-        let traces = Traces::new(&number);
-        traces.remove();
         let place = Place::new(&self.name);
+        let traces = Traces::new(&number, place.path());
+        // Of an instance whose test was killed.
+        traces.remove();
         std::fs::create_dir_all(&traces.state).expect("a state directory");
         let root = place.join("root");
         std::fs::create_dir_all(&root).expect("a root");

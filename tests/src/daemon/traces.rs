@@ -55,19 +55,22 @@ pub struct Traces {
     pub cgroup: String,
     /// Its `--state`: short, since sockets lie in it, and on a tmpfs.
     pub state: PathBuf,
+    /// Where everything else of it is.
+    pub place: PathBuf,
     /// Beginnings of its pods' ids, all that it ever had.
     pods: Mutex<BTreeSet<String>>,
 }
 
 impl Traces {
-    /// The names of the instance of this number.
+    /// The names of the instance of this number, which has its directories in `place`.
     #[must_use]
-    pub fn new(number: &Number) -> Self {
+    pub fn new(number: &Number, place: &Path) -> Self {
         let value = number.value();
         Traces {
             bridge: format!("ot{value}"),
             cgroup: format!("orlop-test-{value}"),
             state: format!("/dev/shm/ot{value}").into(),
+            place: place.to_owned(),
             pods: Mutex::default(),
         }
     }
@@ -123,7 +126,9 @@ impl Traces {
             path.starts_with("/run/netns")
                 && path.file_name().is_some_and(|name| self.has_pod(&name.to_string_lossy()))
         };
-        points.filter(|path| path.starts_with(&self.state) || of_pod(path)).collect()
+        points
+            .filter(|path| path.starts_with(&self.state) || path.starts_with(&self.place) || of_pod(path))
+            .collect()
     }
 
     fn links(&self) -> Vec<String> {

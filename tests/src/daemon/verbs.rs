@@ -93,6 +93,16 @@ impl Client {
         status.ok_or_else(|| Status::internal("an answer without a status"))
     }
 
+    /// What else `ContainerStatus` tells: `pid`, `shim`, its ledger.
+    ///
+    /// # Panics
+    /// If it is no JSON.
+    pub async fn facts(&mut self, id: &str) -> Answer<serde_json::Value> {
+        let request = ContainerStatusRequest { container_id: id.into(), verbose: true };
+        let info = self.runtime.container_status(request).await?.into_inner().info;
+        Ok(serde_json::from_str(&info["info"]).expect("JSON"))
+    }
+
     /// `ListContainers` of all.
     pub async fn containers(&mut self) -> Answer<Vec<Container>> {
         Ok(self.runtime.list_containers(ListContainersRequest::default()).await?.into_inner().containers)
