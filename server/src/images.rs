@@ -84,6 +84,15 @@ impl Images {
         outcome.map(|pulled| pulled.image).map_err(|error| error.report(&reference.to_string()))
     }
 
+    /// Removes what nothing needs any more. At start, once everything that is used is held again, with `first`.
+    pub(crate) async fn tidy(&self, first: bool) {
+        let store = self.store.clone();
+        let tidied = blocking("tidy images", move || if first { store.sweep() } else { store.tidy() }).await;
+        if let Err(report) = tidied.and_then(|tidied| tidied.map_err(Report::from)) {
+            tracing::warn!("images not tidied, tried again later: {report}");
+        }
+    }
+
     /// Removes an image with all its names. Idempotent.
     ///
     /// # Errors
@@ -92,7 +101,7 @@ impl Images {
         let (store, name) = (self.store.clone(), name.to_owned());
         blocking("remove image", move || {
             let removed = store.remove(&name)?;
-            store.sweep()?;
+            store.tidy()?;
             Ok(removed)
         })
         .await?

@@ -48,6 +48,8 @@ pub(crate) fn recover(core: &Arc<Core>) {
         go_on_with_pod(core, &pod);
     }
     sweep(core);
+    let images = core.images.clone();
+    core.later.spawn(async move { images.tidy(true).await });
 }
 
 /// The directories in `parent` whose names are ids.
