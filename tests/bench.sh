@@ -36,6 +36,8 @@ registry=$!
 until grep -q 'listening on 127.0.0.1:' "$room/registry.log"; do kill -0 "$registry"; sleep 0.1; done
 address=$(sed -n 's/.*listening on \(127\.0\.0\.1:[0-9]*\).*/\1/p' "$room/registry.log" | head -n 1)
 "$target/seed-registry" "$address" bench:latest
+# What containerd keeps each pod by: a program that stays.
+"$target/seed-registry" "$address" pause:latest sleep 1000000000
 image=$address/bench:latest
 mkdir -p "$room/certs.d/$address"
 printf 'server = "http://%s"\n' "$address" >"$room/certs.d/$address/hosts.toml"
@@ -45,7 +47,7 @@ printf '[registry]\ncerts_dir = "%s"\n[network]\nbridge = "orlop-bench"\nsubnet 
 "$checkout/bin/orlopd" --config "$room/config.toml" --root "$room/root" --state "$state" --socket "$state/orlop.sock" \
   </dev/null >"$room/orlopd.log" 2>&1 &
 daemon=$!
-CERTS_D=$room/certs.d PAUSE=$image "$peers/peers/containerd.sh" start "$room/containerd" "$state/containerd.sock"
+CERTS_D=$room/certs.d PAUSE=$address/pause:latest "$peers/peers/containerd.sh" start "$room/containerd" "$state/containerd.sock"
 until [ -S "$state/orlop.sock" ]; do kill -0 "$daemon"; sleep 0.1; done
 
 for round in $(seq "${ROUNDS:-3}"); do
