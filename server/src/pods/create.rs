@@ -40,10 +40,7 @@ pub(crate) async fn run(
     config: ContainerConfig,
     asked: Asked,
 ) -> Result<Arc<Container>, Report> {
-    if pod.state() != PodState::Ready {
-        let cause = "the pod is not ready; containers are created in ready pods only";
-        return Err(Report::new(Kind::WrongState, "create container", pod.id.short(), cause));
-    }
+    check_ready(pod)?;
     let name = config.name.clone();
     let claim = core.table.claim_container(&pod.id, &name, || {
         let id = ContainerId::from_random(super::random());
@@ -52,6 +49,13 @@ pub(crate) async fn run(
     let container = match claim {
         Claim::Taken(container) => container,
         Claim::New(container) => {
+            // Again, now that it is in the table: a removal that has begun meanwhile may have missed it, one that begins now will
+            // not.
+            if let Err(report) = check_ready(pod) {
+                core.table.forget_container(&container);
+                container.set_facts(Err(report.clone()));
+                return Err(report);
+            }
             let (core, creating) = (Arc::clone(core), Arc::clone(&container));
             tokio::spawn(async move { create(&core, &creating, config).await });
             container
@@ -59,6 +63,14 @@ pub(crate) async fn run(
     };
     container.created().await?;
     Ok(container)
+}
+
+fn check_ready(pod: &Pod) -> Result<(), Report> {
+    if pod.state() == PodState::Ready {
+        return Ok(());
+    }
+    let cause = "the pod is not ready; containers are created in ready pods only";
+    Err(Report::new(Kind::WrongState, "create container", pod.id.short(), cause))
 }
 
 async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerConfig) {
