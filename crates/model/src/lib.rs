@@ -8,7 +8,7 @@
 //! | [`container`] | what is asked of a container |
 //! | [`life`] | states and what changes them |
 //! | [`report`] | what went wrong: stage, object, cause, advice |
-//! | [`reference`] | image names, digests |
+//! | [`mod@reference`] | image names, digests |
 //!
 //! *Invariant:* plain data. Nothing here does anything, waits, reads a clock, or knows of a wire format.
 

@@ -85,7 +85,23 @@ pub struct Fake {
 }
 
 impl Fake {
+    /// Without TLS.
     pub fn start(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Fake::serving(None, handler)
+    }
+
+    /// With TLS.
+    pub fn start_tls(
+        config: rustls::ServerConfig,
+        handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Fake::serving(Some(Arc::new(config)), handler)
+    }
+
+    fn serving(
+        tls: Option<Arc<rustls::ServerConfig>>,
+        handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (asked, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -98,8 +114,17 @@ impl Fake {
                 }
                 let (seen, stopped, handler) =
                     (Arc::clone(&seen), Arc::clone(&stopped), Arc::clone(&handler));
-                // Whoever leaves in the middle is none of our business.
-                std::thread::spawn(move || drop(serve(&stream, &seen, &stopped, &*handler)));
+                let tls = tls.clone();
+                std::thread::spawn(move || {
+                    // Whoever leaves in the middle is none of our business.
+                    let _ = match tls {
+                        None => serve(stream, &seen, &stopped, &*handler),
+                        Some(tls) => {
+                            let connection = rustls::ServerConnection::new(tls).unwrap();
+                            serve(rustls::StreamOwned::new(connection, stream), &seen, &stopped, &*handler)
+                        }
+                    };
+                });
             }
         });
         Fake { address, asked, stop }
@@ -128,27 +153,12 @@ impl Drop for Fake {
 }
 
 fn serve(
-    mut stream: &TcpStream,
+    mut stream: impl Read + Write,
     seen: &Mutex<Vec<Asked>>,
     stop: &AtomicBool,
     handler: &Handler,
 ) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let mut words = line.split(' ');
-    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(()) };
-    let mut asked =
-        Asked { method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: String::new() };
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.split_once(':') else { break };
-        asked.headers.push((name.trim().to_owned(), value.trim().to_owned()));
-    }
-    if let Some(length) = asked.header("content-length").and_then(|length| length.parse::<u64>().ok()) {
-        reader.take(length).read_to_string(&mut asked.body)?;
-    }
+    let Some(asked) = hear(&mut stream)? else { return Ok(()) };
     let answer = handler(&asked);
     seen.lock().unwrap().push(asked);
     if matches!(answer.body, Body::Mute) {
@@ -165,7 +175,7 @@ fn serve(
     let headers: Vec<_> = answer.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     stream.write_all((head + &headers.concat() + "\r\n").as_bytes())?;
     match answer.body {
-        Body::Whole(bytes) | Body::Cut(bytes, _) => stream.write_all(&bytes),
+        Body::Whole(bytes) | Body::Cut(bytes, _) => stream.write_all(&bytes)?,
         Body::Endless(bytes) => loop {
             stream.write_all(&bytes)?;
         },
@@ -174,13 +184,31 @@ fn serve(
                 stream.write_all(b"x")?;
                 std::thread::sleep(pause);
             }
-            Ok(())
         }
-        Body::Silent(_) | Body::Mute => {
-            wait(stop);
-            Ok(())
-        }
+        Body::Silent(_) | Body::Mute => wait(stop),
     }
+    stream.flush()
+}
+
+/// One request; connections serve one each.
+fn hear(stream: impl Read) -> std::io::Result<Option<Asked>> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut words = line.split(' ');
+    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
+    let (method, path) = (method.to_owned(), path.to_owned());
+    let mut asked = Asked { method, path, headers: Vec::new(), body: String::new() };
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        asked.headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    if let Some(length) = asked.header("content-length").and_then(|length| length.parse::<u64>().ok()) {
+        reader.take(length).read_to_string(&mut asked.body)?;
+    }
+    Ok(Some(asked))
 }
 
 fn wait(stop: &AtomicBool) {

@@ -51,6 +51,15 @@ impl World {
         std::fs::write(directory.join("hosts.toml"), text).unwrap();
     }
 
+    /// A file beside the one that says how `host` is reached.
+    pub fn file(&self, host: &str, name: &str, text: &str) -> std::path::PathBuf {
+        let directory = self.certs.join(host);
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
     /// Reaches `fake` without TLS, under its own address.
     pub fn plain(&self, fake: &Fake) {
         let host = fake.host();
