@@ -25,10 +25,17 @@ pub fn block_all() -> Result<(), Errno> {
 }
 
 /// What a program expects at its exec: every disposition the default, no signal blocked (signal(7)).
+///
+/// The kernel is asked, not libc: libc refuses to touch the signals that it keeps for itself (32 and up), and musl's posix_spawn(3)
+/// leaves just those ignored.
 pub fn reset() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL runs no code of ours; for SIGKILL, SIGSTOP and libc's own signals the call fails and changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    /// Of the kernel's own `struct sigaction`: handler, flags, restorer, mask. SIG_DFL is 0.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in 1..=64 {
+        let nothing = std::ptr::null_mut::<u64>();
+        // SAFETY: the kernel reads 32 bytes behind the pointer, which are there, and writes no old action; SIG_DFL runs no code of
+        // ours; for SIGKILL and SIGSTOP the call fails and changes nothing (rt_sigaction(2)).
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), nothing, 8_usize) };
     }
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset(3) writes the whole set behind the pointer.

@@ -47,27 +47,29 @@ impl Connection {
         self.socket.as_fd()
     }
 
-    /// Reads what is there. Whether the peer is still there.
+    /// Reads once. Whether the peer is still there. What one read brought is dealt with before the next: a peer may ask for more at
+    /// once than there is room for descriptors.
     pub(crate) fn receive(&mut self) -> bool {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut buffer = [0; 4096];
-        loop {
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let got =
-                rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags);
-            for message in control.drain() {
-                if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                    self.handed.extend(descriptors);
-                }
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let got =
+            rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags);
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.handed.extend(descriptors);
             }
-            match got {
-                Ok(message) if message.bytes == 0 => return false,
-                Ok(message) => self.received.extend_from_slice(&buffer[..message.bytes]),
-                Err(Errno::AGAIN) => return self.handed.len() <= MOST_HANDED,
-                Err(Errno::INTR) => {}
-                Err(_) => return false,
+        }
+        match got {
+            Ok(message) if message.bytes == 0 => false,
+            Ok(message) => {
+                self.received.extend_from_slice(&buffer[..message.bytes]);
+                self.handed.len() <= MOST_HANDED
             }
+            // It is looked at again while there is something to read.
+            Err(Errno::AGAIN | Errno::INTR) => true,
+            Err(_) => false,
         }
     }
 
