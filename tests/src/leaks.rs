@@ -158,7 +158,8 @@ fn open_files(pid: u32) -> BTreeMap<String, usize> {
                 continue;
             }
             Some((kind, _)) => kind.to_owned(),
-            None => target,
+            // A program that was installed anew meanwhile.
+            None => target.trim_end_matches(" (deleted)").to_owned(),
         };
         *kinds.entry(kind).or_default() += 1;
     }

@@ -3,8 +3,8 @@
 //! *Invariant:* containers have the names that tests give them; a name's log is that container's.
 
 use orlop_proto::runtime::v1::{
-    ContainerConfig, ContainerStatus, LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
-    NamespaceOption, PodSandboxConfig,
+    ContainerConfig, ContainerStatus, LinuxContainerConfig, LinuxContainerResources,
+    LinuxContainerSecurityContext, NamespaceOption, PodSandboxConfig,
 };
 use tonic::Status;
 

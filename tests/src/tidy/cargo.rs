@@ -69,7 +69,8 @@ pub fn packages() -> Vec<Package> {
 /// If cargo does not tell.
 #[must_use]
 pub fn made_of(program: &str) -> BTreeSet<String> {
-    let tree = ask(&["tree", "--package", program, "--edges=normal,no-proc-macro", "--prefix=none", "--format={p}"]);
+    let tree =
+        ask(&["tree", "--package", program, "--edges=normal,no-proc-macro", "--prefix=none", "--format={p}"]);
     tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 

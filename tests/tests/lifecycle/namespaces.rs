@@ -30,7 +30,10 @@ async fn a_pod_that_says_nothing_shares_one_pid_namespace() {
     let first = seen.lines().find(|line| line.trim_start().starts_with("1 ")).expect("there is an init");
     assert!(!first.contains("sleep"), "{first}");
     // One of them can end the other.
-    stage.client.sh(&one, "kill -9 $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 1002 { print $1 }')").await;
+    stage
+        .client
+        .sh(&one, "kill -9 $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 1002 { print $1 }')")
+        .await;
     assert_eq!(stage.client.ended(&two).await.exit_code, 137);
     stage.end().await;
 }
@@ -39,7 +42,8 @@ async fn a_pod_that_says_nothing_shares_one_pid_namespace() {
 async fn the_init_of_a_pod_reaps_whom_nobody_waits_for() {
     let mut stage = Stage::with("reaping", |pod| pod.linux = None).await;
     // An orphan that outlives its parent and one that does not outlive the container.
-    let id = stage.run("c", "for n in 1 2 3; do sh -c 'sleep 0.05 & sleep 0.01 &'; done; exec sleep 1000").await;
+    let id =
+        stage.run("c", "for n in 1 2 3; do sh -c 'sleep 0.05 & sleep 0.01 &'; done; exec sleep 1000").await;
     eventually("no orphan is left, and no zombie", async || {
         let seen = stage.client.sh(&id, "ps -o pid,ppid,stat,args").await;
         !seen.contains(" Z") && !seen.contains("sleep 0.0")
@@ -61,7 +65,10 @@ async fn containers_with_a_pid_namespace_each_see_themselves_alone() {
     let two = stage.run("two", "exec sleep 1002").await;
     for (id, own, other) in [(&one, "sleep 1001", "sleep 1002"), (&two, "sleep 1002", "sleep 1001")] {
         let seen = stage.client.sh(id, "ps -o pid,args").await;
-        assert!(seen.lines().any(|line| line.trim() == format!("1 {own}")) && !seen.contains(other), "{seen}");
+        assert!(
+            seen.lines().any(|line| line.trim() == format!("1 {own}")) && !seen.contains(other),
+            "{seen}"
+        );
     }
     stage.end().await;
 }
@@ -128,6 +135,9 @@ async fn memory_is_shared_in_a_pod_and_not_beyond() {
     assert_eq!(stage.client.sh(&three, "ls /dev/shm").await, "");
     // It outlives the container that wrote it.
     stage.client.remove(&one).await.expect("removed");
-    assert_eq!(stage.client.sh(&two, "cat /dev/shm/note; df -k /dev/shm | awk 'END { print $2 }'").await, "shared\n65536\n");
+    assert_eq!(
+        stage.client.sh(&two, "cat /dev/shm/note; df -k /dev/shm | awk 'END { print $2 }'").await,
+        "shared\n65536\n"
+    );
     stage.end().await;
 }

@@ -50,7 +50,9 @@ async fn a_pod_answers_at_its_addresses() {
     let other_id = stage.client.run_pod(&other).await.expect("a pod");
     let config = stage.script("client", "sleep 1000");
     let client_id = stage.client.run(&other_id, &other, config).await.expect("a container");
-    for (from, address) in [(&client_id, format!("{v4}")), (&client_id, format!("[{v6}]")), (&id, "127.0.0.1".into())] {
+    for (from, address) in
+        [(&client_id, format!("{v4}")), (&client_id, format!("[{v6}]")), (&id, "127.0.0.1".into())]
+    {
         let page = stage.client.sh(from, &format!("wget -q -O - http://{address}:8080/")).await;
         assert_eq!(page, PAGE, "{address}");
     }
@@ -75,14 +77,18 @@ async fn a_port_of_the_node_leads_to_the_pod() {
     let mut stage = Stage::with("host-port", |pod| pod.port_mappings = vec![mapping]).await;
     serve(&mut stage, 80, &format!("127.0.0.1:{port}")).await;
     stage.client.stop_pod(&stage.pod_id).await.expect("stopped");
-    assert!(http::send(&format!("127.0.0.1:{port}"), "GET", "/", &[], b"").is_err(), "nobody is there any more");
+    assert!(
+        http::send(&format!("127.0.0.1:{port}"), "GET", "/", &[], b"").is_err(),
+        "nobody is there any more"
+    );
     stage.end().await;
 }
 
 #[tokio::test]
 async fn a_pod_of_the_node_s_network_has_the_node_s() {
     let port = free_port();
-    let mut stage = Stage::with("host-network", |pod| namespaces(pod).network = NamespaceMode::Node.into()).await;
+    let mut stage =
+        Stage::with("host-network", |pod| namespaces(pod).network = NamespaceMode::Node.into()).await;
     let status = stage.client.pod_status(&stage.pod_id).await.expect("its status");
     assert_eq!(status.network.expect("a network").ip, "", "it has no address of its own");
     let id = serve(&mut stage, port, &format!("127.0.0.1:{port}")).await;
@@ -109,14 +115,18 @@ async fn names_are_looked_up_as_the_pod_was_told() {
     })
     .await;
     let id = stage.run("c", "sleep 1000").await;
-    let resolve = "nameserver 10.9.8.7\nnameserver fd00::53\nsearch a.example b.example\noptions ndots:5 timeout:1\n";
+    let resolve =
+        "nameserver 10.9.8.7\nnameserver fd00::53\nsearch a.example b.example\noptions ndots:5 timeout:1\n";
     let mut expected: Vec<&str> = resolve.lines().collect();
     let shown = stage.client.sh(&id, "cat /etc/resolv.conf").await;
     let mut lines: Vec<&str> = shown.lines().collect();
     expected.sort_unstable();
     lines.sort_unstable();
     assert_eq!(lines, expected);
-    assert_eq!(stage.client.sh(&id, "hostname; cat /etc/hostname; echo $HOSTNAME").await, "a-name\na-name\na-name\n");
+    assert_eq!(
+        stage.client.sh(&id, "hostname; cat /etc/hostname; echo $HOSTNAME").await,
+        "a-name\na-name\na-name\n"
+    );
     let script = "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/shm_rmid_forced";
     assert_eq!(stage.client.sh(&id, script).await, "1234\n1\n");
     stage.end().await;

@@ -36,7 +36,10 @@ async fn a_pod_is_ready_then_stopped_then_gone() {
     assert_eq!((&status.labels, &status.annotations), (&config.labels, &config.annotations));
     assert!(!status.network.expect("a network").ip.is_empty());
     let row = client.pods().await.expect("a list").remove(0);
-    assert_eq!((row.id, row.metadata, row.created_at), (id.clone(), config.metadata.clone(), status.created_at));
+    assert_eq!(
+        (row.id, row.metadata, row.created_at),
+        (id.clone(), config.metadata.clone(), status.created_at)
+    );
     assert_eq!((row.labels, row.annotations), (config.labels.clone(), config.annotations.clone()));
 
     client.stop_pod(&id).await.expect("stopped");
@@ -64,7 +67,8 @@ async fn lists_of_pods_are_filtered_by_all_that_is_said() {
 
     let state = |state: PodSandboxState| Some(PodSandboxStateValue { state: state.into() });
     let by_state = |wanted| PodSandboxFilter { state: state(wanted), ..Default::default() };
-    let by_labels = |pairs: &[(&str, &str)]| PodSandboxFilter { label_selector: map(pairs), ..Default::default() };
+    let by_labels =
+        |pairs: &[(&str, &str)]| PodSandboxFilter { label_selector: map(pairs), ..Default::default() };
     let sorted = |mut names: Vec<String>| {
         names.sort();
         names.concat()
@@ -78,7 +82,11 @@ async fn lists_of_pods_are_filtered_by_all_that_is_said() {
     for id in [ids[0].clone(), ids[0][..16].to_owned()] {
         assert_eq!(listed(&mut client, PodSandboxFilter { id, ..Default::default() }).await, ["a"]);
     }
-    let both = PodSandboxFilter { id: ids[0].clone(), state: state(PodSandboxState::SandboxNotready), ..Default::default() };
+    let both = PodSandboxFilter {
+        id: ids[0].clone(),
+        state: state(PodSandboxState::SandboxNotready),
+        ..Default::default()
+    };
     assert!(listed(&mut client, both).await.is_empty());
     drop(client);
     daemon.end().await;
@@ -109,7 +117,11 @@ async fn lists_of_containers_are_filtered_by_all_that_is_said() {
     let in_pod = ContainerFilter { pod_sandbox_id: stage.pod_id.clone(), ..Default::default() };
     let by_id = ContainerFilter { id: ids[0].clone(), ..Default::default() };
     let by_label = ContainerFilter { label_selector: map(&[("name", "b")]), ..Default::default() };
-    let by_both = ContainerFilter { pod_sandbox_id: other_id.clone(), label_selector: map(&[("name", "b")]), ..Default::default() };
+    let by_both = ContainerFilter {
+        pod_sandbox_id: other_id.clone(),
+        label_selector: map(&[("name", "b")]),
+        ..Default::default()
+    };
     let table = [
         (ContainerFilter::default(), "abcd"),
         (filters(ContainerState::ContainerCreated), "ad"),
@@ -127,7 +139,10 @@ async fn lists_of_containers_are_filtered_by_all_that_is_said() {
         for row in &answer.containers {
             let status = stage.client.status(&row.id).await.expect("its status");
             assert_eq!((&row.labels, &row.annotations), (&status.labels, &status.annotations));
-            assert_eq!((row.state, row.created_at, &row.metadata), (status.state, status.created_at, &status.metadata));
+            assert_eq!(
+                (row.state, row.created_at, &row.metadata),
+                (status.state, status.created_at, &status.metadata)
+            );
         }
         let mut names: Vec<String> =
             answer.containers.into_iter().map(|row| row.metadata.expect("metadata").name).collect();
@@ -189,7 +204,10 @@ async fn a_stopped_pod_takes_no_container() {
     stage.client.stop_pod(&stage.pod_id).await.expect("stopped");
     let config = stage.script("late", "true");
     assert_eq!(stage.create(&config).await.expect_err("no pod to be in").code(), Code::FailedPrecondition);
-    assert_eq!(stage.client.start(&created).await.expect_err("it cannot run").code(), Code::FailedPrecondition);
+    assert_eq!(
+        stage.client.start(&created).await.expect_err("it cannot run").code(),
+        Code::FailedPrecondition
+    );
     let status = stage.client.status(&running).await.expect("its status");
     assert_eq!((status.state(), status.exit_code), (ContainerState::ContainerExited, 137));
     stage.end().await;
@@ -210,7 +228,8 @@ async fn attempts_live_beside_each_other() {
     let second = client.run_pod(&attempt(&config, 1)).await.expect("another");
     assert_ne!(first, second);
     let ip = |status: orlop_proto::runtime::v1::PodSandboxStatus| status.network.expect("a network").ip;
-    let (one, two) = (client.pod_status(&first).await.expect("one"), client.pod_status(&second).await.expect("two"));
+    let (one, two) =
+        (client.pod_status(&first).await.expect("one"), client.pod_status(&second).await.expect("two"));
     assert_ne!(ip(one), ip(two));
     client.remove_pod(&first).await.expect("removed");
     assert_eq!(client.pod_status(&second).await.expect("two").state(), PodSandboxState::SandboxReady);

@@ -94,8 +94,10 @@ async fn what_a_client_has_left_goes_on_and_is_found_by_the_retry() {
     let config = pod("left", &daemon.logs("left"));
     // The client says how long it waits, and the server knows; or it just goes.
     for stays in [true, false] {
-        let mut request =
-            Request::new(RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() });
+        let mut request = Request::new(RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: String::new(),
+        });
         request.set_timeout(Duration::from_millis(1));
         let patience = if stays { Duration::from_secs(20) } else { Duration::from_micros(300) };
         // Whether it was in time does not matter.

@@ -1,0 +1,168 @@
+//! What becomes of what a container writes.
+
+use std::process::Command;
+
+use orlop_tests::daemon::eventually;
+use orlop_tests::daemon::stage::{Line, Stage, lines, text};
+
+/// `2026-01-02T15:04:05.123456789Z` or with an offset.
+fn is_time(text: &str) -> bool {
+    let shape = |letter: char| if letter.is_ascii_digit() { '0' } else { letter };
+    let shape: String = text.chars().map(shape).collect();
+    ["Z", "+00:00", "-00:00"].iter().any(|zone| shape == format!("0000-00-00T00:00:00.000000000{zone}"))
+}
+
+#[tokio::test]
+async fn lines_have_time_stream_and_tag() {
+    let mut stage = Stage::new("lines").await;
+    let script = "echo one; echo two >&2; printf 'three\\n\\n four  \\nno end'; printf '\\377\\000\\n' >&2";
+    let config = stage.script("c", script);
+    stage.to_end(&config).await;
+    let log = stage.log("c");
+    assert!(log.iter().all(|line| is_time(&line.time)), "{log:?}");
+    let of = |stream: &str| -> Vec<(&str, bool)> {
+        log.iter().filter(|line| line.stream == stream).map(|line| (&*line.text, line.whole)).collect()
+    };
+    let out = of("stdout");
+    assert_eq!(out[..4], [("one", true), ("three", true), ("", true), (" four  ", true)]);
+    assert_eq!(out[4].0, "no end");
+    assert_eq!(of("stderr"), [("two", true), ("\u{fffd}\0", true)]);
+    let times: Vec<&String> =
+        log.iter().filter(|line| line.stream == "stdout").map(|line| &line.time).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_long_line_comes_in_parts() {
+    let mut stage = Stage::new("parts").await;
+    let config = stage.script(
+        "c",
+        "head -c 51200 /dev/zero | tr '\\0' x; echo; echo short; head -c 16384 /dev/zero | tr '\\0' y; echo",
+    );
+    stage.to_end(&config).await;
+    let log = stage.log("c");
+    let tags: Vec<bool> = log.iter().map(|line| line.whole).collect();
+    assert_eq!(tags, [false, false, false, true, true, true]);
+    assert!(log.iter().all(|line| line.text.len() <= 16384));
+    assert_eq!(text(&log, "stdout"), format!("{}\nshort\n{}\n", "x".repeat(51200), "y".repeat(16384)));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn without_a_log_path_there_is_no_log() {
+    let mut stage = Stage::new("no-log").await;
+    let mut config = stage.script("c", "head -c 1m /dev/zero; exit 4");
+    config.log_path = String::new();
+    let id = stage.start(&config).await;
+    let status = stage.client.ended(&id).await;
+    assert_eq!((status.exit_code, &*status.log_path), (4, ""));
+    stage.end().await;
+}
+
+/// Each number once and in its place.
+fn counted(log: &[Line]) -> usize {
+    for (number, line) in log.iter().enumerate() {
+        assert_eq!(line.text, number.to_string(), "line {number}");
+    }
+    log.len()
+}
+
+#[tokio::test]
+async fn no_line_is_lost_when_the_log_is_rotated_under_load() {
+    let mut stage = Stage::new("rotation").await;
+    let id = stage
+        .run("c", "i=0; while [ ! -e /stop ]; do echo $i; i=$((i + 1)); done; echo $i; exec sleep 1000")
+        .await;
+    let path = format!("{}/c/0.log", stage.pod.log_directory);
+    let size = |path: &str| std::fs::metadata(path).map_or(0, |file| file.len());
+    for rotation in 0..20 {
+        eventually("something is written", async || size(&path) > 4096).await;
+        std::fs::rename(&path, format!("{path}.{rotation}")).expect("renamed");
+        stage.client.reopen_log(&id).await.expect("reopened");
+        assert!(std::fs::exists(&path).expect("a look"), "the new file is there when the answer is");
+    }
+    stage.client.sh(&id, "touch /stop").await;
+    stage.client.stop(&id, 0).await.expect("stopped");
+    let names = (0..20).map(|rotation| format!("{path}.{rotation}")).chain([path.clone()]);
+    let log: Vec<Line> = names.flat_map(|path| lines(&std::fs::read(path).expect("a log"))).collect();
+    assert!(counted(&log) > 1000);
+    assert!(stage.client.reopen_log(&id).await.is_err(), "nobody writes it any more");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn sixty_four_mebibytes_come_whole() {
+    let mut stage = Stage::new("much").await;
+    // 64 bytes a line, and one MiB of them; the last stays without its newline.
+    let line = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.";
+    let config = stage.script("c", &format!("yes {line} | head -c 67108863; exit 5"));
+    let (status, _) = {
+        let id = stage.start(&config).await;
+        (stage.client.ended(&id).await, ())
+    };
+    assert_eq!(status.exit_code, 5);
+    let log = std::fs::read(status.log_path).expect("its log");
+    let mut count = 0_usize;
+    for said in log.split(|&byte| byte == b'\n').filter(|said| !said.is_empty()) {
+        let said = said.splitn(4, |&byte| byte == b' ').nth(3).expect("four words");
+        assert_eq!(said, line.as_bytes(), "line {count}");
+        count += 1;
+    }
+    assert_eq!(count, 1 << 20);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_no_container() {
+    let mut stage = Stage::new("full").await;
+    let directory = stage.pod.log_directory.clone();
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "test", &directory]).status();
+    assert!(mounted.is_ok_and(|status| status.success()));
+    let id =
+        stage.run("c", "yes lost | head -n 200000; echo end >&2; sleep 0.05; touch /done; sleep 1000").await;
+    eventually("it has written all", async || {
+        let there = stage.client.exec(&id, &["test", "-e", "/done"], 60).await.expect("exec");
+        there.exit_code == 0
+    })
+    .await;
+    // Whole lines only, and room made later is used.
+    let path = format!("{directory}/c/0.log");
+    assert!(!lines(&std::fs::read(&path).expect("a log")).is_empty());
+    std::fs::remove_file(&path).expect("room is made");
+    stage.client.reopen_log(&id).await.expect("reopened");
+    let script = "echo again > /proc/1/fd/1";
+    stage.client.sh(&id, script).await;
+    eventually("it is logged again", async || {
+        lines(&std::fs::read(&path).expect("a log")).iter().any(|line| line.text == "again")
+    })
+    .await;
+    stage.client.stop(&id, 0).await.expect("stopped");
+    assert_eq!(stage.client.status(&id).await.expect("its status").exit_code, 137);
+    stage.client.remove(&id).await.expect("removed");
+    let config = stage.script("other", "yes lost | head -n 200000; exit 9");
+    let id = stage.start(&config).await;
+    assert_eq!(stage.client.ended(&id).await.exit_code, 9);
+    stage.client.remove_pod(&stage.pod_id).await.expect("removed");
+    let unmounted = Command::new("umount").arg(&directory).status();
+    assert!(unmounted.is_ok_and(|status| status.success()), "nobody holds it");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_child_that_holds_the_output_open_delays_no_end() {
+    // In a shared PID namespace nothing but the shim ends it.
+    for (name, shared) in [("shared", true), ("own", false)] {
+        let mut stage = Stage::with(&format!("held-{name}"), |pod| {
+            if shared {
+                pod.linux = None;
+            }
+        })
+        .await;
+        let config = stage.script("c", "setsid sleep 5000 & echo said; exit 6");
+        let (status, said) = stage.to_end(&config).await;
+        assert_eq!((status.exit_code, &*said), (6, "said\n"));
+        stage.end().await;
+    }
+}
