@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use orlop_image::{Image, ImageConfig, Lease, Removed, Store};
-use orlop_model::reference::Reference;
+use orlop_model::reference::{Digest, NotAName, Reference};
 use orlop_model::report::{Kind, Report};
 use orlop_registry::{Auth, Client, Patience, Pulls, Settings};
 
@@ -42,13 +42,8 @@ impl Images {
     /// # Errors
     /// A name that is none.
     pub(crate) fn resolve(&self, field: &str, name: &str) -> Result<Option<Arc<Image>>, Report> {
-        self.store.resolve(name).map_err(|error| {
-            let mut report = Report::from(error);
-            if report.kind == Kind::BadRequest {
-                field.clone_into(&mut report.stage);
-            }
-            report
-        })
+        is_name(field, name)?;
+        self.store.resolve(name).map_err(|error| of_field(field, error.into()))
     }
 
     /// Keeps an image's layers as long as the lease lives; `None` if the image is not known.
@@ -97,7 +92,8 @@ impl Images {
     ///
     /// # Errors
     /// A name that is none; the disk's own.
-    pub(crate) async fn remove(&self, name: &str) -> Result<Removed, Report> {
+    pub(crate) async fn remove(&self, field: &str, name: &str) -> Result<Removed, Report> {
+        is_name(field, name)?;
         let (store, name) = (self.store.clone(), name.to_owned());
         blocking("remove image", move || {
             let removed = store.remove(&name)?;
@@ -105,6 +101,23 @@ impl Images {
             Ok(removed)
         })
         .await?
-        .map_err(|error: orlop_image::Error| Report::from(error))
+        .map_err(|error: orlop_image::Error| of_field(field, error.into()))
     }
+}
+
+/// Whether an image could have this name, or this id or beginning of one: what no image can have is not merely absent.
+fn is_name(field: &str, name: &str) -> Result<(), Report> {
+    match name.parse::<Reference>() {
+        Ok(_) | Err(NotAName::Id) => Ok(()),
+        Err(_) if name.parse::<Digest>().is_ok() => Ok(()),
+        Err(error) => Err(Report::field(field, name, error)),
+    }
+}
+
+/// The report, with the field where it is the request's fault.
+fn of_field(field: &str, mut report: Report) -> Report {
+    if report.kind == Kind::BadRequest {
+        field.clone_into(&mut report.stage);
+    }
+    report
 }

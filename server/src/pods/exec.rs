@@ -91,21 +91,13 @@ async fn start(
     let until = deadline.map_or(latest, |deadline| deadline.min(latest));
     match tokio::time::timeout_at(until, asked).await {
         Ok(Ok(())) => {}
-        Ok(Err(report)) => return Err(cannot_execute(report)),
+        Ok(Err(report)) => return Err(report),
         Err(_) => {
-            let _ = link.ask(Request::KillExec { exec: number }, Vec::new()).await;
+            let _ = tokio::time::timeout(DEATH, link.ask(Request::KillExec { exec: number }, Vec::new())).await;
             return Err(Report::new(Kind::TimedOut, "exec", command.join(" "), "it did not begin in time"));
         }
     }
     Ok(Started { number, stdout: Output::new(stdout)?, stderr: Output::new(stderr)?, ended: hears_end })
-}
-
-/// A program that is not there or cannot be executed is the request's fault, not ours.
-fn cannot_execute(mut report: Report) -> Report {
-    if report.stage == "exec" && report.kind == Kind::Failed {
-        report.kind = Kind::BadRequest;
-    }
-    report
 }
 
 fn request(facts: &Facts, number: u64, command: &[String]) -> Result<Request, Report> {

@@ -137,7 +137,8 @@ impl Link {
     }
 }
 
-/// A shim's failure in the four words of a report.
+/// A shim's failure in the four words of a report. A program that is not there or cannot be executed is the request's fault, not
+/// ours.
 pub(crate) fn report(failure: &Failure) -> Report {
     let mut cause = match failure.errno {
         0 => String::new(),
@@ -147,7 +148,8 @@ pub(crate) fn report(failure: &Failure) -> Report {
         let gap = if cause.is_empty() { "" } else { ", " };
         cause = format!("{cause}{gap}{}", failure.detail);
     }
-    Report::new(Kind::Failed, failure.stage.clone(), failure.object.clone(), cause)
+    let kind = if failure.stage == "exec" { Kind::BadRequest } else { Kind::Failed };
+    Report::new(kind, failure.stage.clone(), failure.object.clone(), cause)
 }
 
 /// Who waits for an answer, and, for an exec, who waits for the end of which.

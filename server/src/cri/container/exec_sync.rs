@@ -12,7 +12,7 @@ use crate::pods::{Core, exec};
 pub(crate) async fn answer(core: Arc<Core>, request: ExecSyncRequest) -> Result<ExecSyncResponse, Report> {
     let container = core.table.container(&request.container_id)?;
     let command = convert::command("cmd", &request.cmd)?;
-    if command.is_empty() {
+    if command.first().is_none_or(String::is_empty) {
         return Err(Report::field("cmd", "", "names no program; give at least its path or name"));
     }
     // 0, and by courtesy a negative one, mean: however long it takes.

@@ -12,6 +12,6 @@ pub(crate) async fn answer(
     request: RemoveImageRequest,
 ) -> Result<RemoveImageResponse, Report> {
     let name = request.image.unwrap_or_default().image;
-    core.images.remove(&name).await?;
+    core.images.remove("image.image", &name).await?;
     Ok(RemoveImageResponse {})
 }
