@@ -75,7 +75,9 @@ impl Images {
     /// # Errors
     /// As the registry or the disk says.
     pub(crate) async fn pull(&self, reference: &Reference, auth: Option<Auth>) -> Result<Arc<Image>, Report> {
+        crate::failpoint::pass("pull.begun");
         let outcome = self.pulls.pull(reference, auth).outcome().await;
+        crate::failpoint::pass("pull.done");
         outcome.map(|pulled| pulled.image).map_err(|error| error.report(&reference.to_string()))
     }
 

@@ -216,6 +216,7 @@ pub(super) async fn ask(core: &Arc<Core>, container: &Arc<Container>) {
             link.ok_or_else(|| Report::new(Kind::WrongState, "stop", container.id.short(), "no shim"))?;
         link.ask(Request::Signal { exec: None, signal }, Vec::new()).await
     };
+    crate::failpoint::pass("container.asking");
     match tokio::time::timeout(ANSWER, asked).await {
         Ok(Ok(())) => {}
         // Its shim cannot be asked; at the end of its grace it is killed without it.

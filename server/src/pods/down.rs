@@ -69,6 +69,7 @@ pub(super) async fn remove_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
     let event = match removed.await {
         Ok(()) => {
             core.table.forget_pod(pod);
+            crate::failpoint::pass("pod.walked");
             finish_pod(core, pod);
             Event::TornDown
         }
@@ -214,6 +215,7 @@ pub(super) async fn remove_container(core: &Arc<Core>, container: &Arc<Container
     let event = match removed.await {
         Ok(()) => {
             core.table.forget_container(container);
+            crate::failpoint::pass("container.walked");
             remove_directory(&core.places.container(&container.id));
             ContainerEvent::TornDown
         }

@@ -86,11 +86,12 @@ async fn start(
     let (stderr, theirs_err) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let request = request(facts, number, command)?;
     let (ended, hears_end) = oneshot::channel();
+    crate::failpoint::pass("exec.begun");
     let asked = link.exec(request, vec![input, theirs_out, theirs_err], ended);
     let latest = tokio::time::Instant::now() + BIRTH;
     let until = deadline.map_or(latest, |deadline| deadline.min(latest));
     match tokio::time::timeout_at(until, asked).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => crate::failpoint::pass("exec.started"),
         Ok(Err(report)) => return Err(report),
         Err(_) => {
             let _ = tokio::time::timeout(DEATH, link.ask(Request::KillExec { exec: number }, Vec::new())).await;
@@ -146,6 +147,7 @@ async fn finish(
             }
         }
     };
+    crate::failpoint::pass("exec.ended");
     // What it wrote before its end is in the pipes.
     started.stdout.drain();
     started.stderr.drain();

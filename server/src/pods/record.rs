@@ -27,7 +27,10 @@ const VERSION: u32 = 1;
 pub(crate) fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), Report> {
     let (temporary, file) = (directory.join(format!("{name}.new")), directory.join(name));
     std::fs::write(&temporary, bytes)
-        .and_then(|()| std::fs::rename(&temporary, &file))
+        .and_then(|()| {
+            crate::failpoint::pass("record.written");
+            std::fs::rename(&temporary, &file)
+        })
         .map_err(|error| Report::new(Kind::Failed, "write", file.display().to_string(), error))
 }
 
