@@ -95,20 +95,27 @@ impl Places {
         Path::new("/run/netns").join(pod.as_str())
     }
 
-    /// Makes the directories that are not there.
+    /// Makes the directories that are not there. Those of pods and containers are for root alone, whatever lies in them: a plan has a
+    /// container's environment, and a layer may have programs that run as whoever owns them.
     pub(crate) fn make(&self) -> Result<(), Report> {
+        use std::os::unix::fs::PermissionsExt as _;
         let all = [
             self.state.join("pods"),
             self.state.join("containers"),
             self.root.join("containers"),
             self.trash(),
         ];
-        for directory in all.iter().map(PathBuf::as_path).chain([Path::new("/run/netns")]) {
-            std::fs::create_dir_all(directory).map_err(|error| {
-                Report::new(Kind::Failed, "make directory", directory.display().to_string(), error)
-            })?;
+        let failed = |path: &Path| {
+            let path = path.display().to_string();
+            move |error: std::io::Error| Report::new(Kind::Failed, "make directory", path, error)
+        };
+        for directory in &all {
+            std::fs::create_dir_all(directory)
+                .and_then(|()| std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)))
+                .map_err(failed(directory))?;
         }
-        Ok(())
+        let pins = Path::new("/run/netns");
+        std::fs::create_dir_all(pins).map_err(failed(pins))
     }
 }
 

@@ -95,7 +95,7 @@ async fn start(
         Ok(Err(report)) => return Err(report),
         Err(_) => {
             let _ = tokio::time::timeout(DEATH, link.ask(Request::KillExec { exec: number }, Vec::new())).await;
-            return Err(Report::new(Kind::TimedOut, "exec", command.join(" "), "it did not begin in time"));
+            return Err(Report::new(Kind::TimedOut, "exec", &command[0], "it did not begin in time"));
         }
     }
     Ok(Started { number, stdout: Output::new(stdout)?, stderr: Output::new(stderr)?, ended: hears_end })
@@ -104,7 +104,7 @@ async fn start(
 fn request(facts: &Facts, number: u64, command: &[String]) -> Result<Request, Report> {
     let mut operations = facts.exec.clone();
     if let Some(Operation::Execute { candidates, arguments, environment }) = operations.last_mut() {
-        let bad = |_| Report::field("cmd", command.join(" "), "an argument holds a NUL byte");
+        let bad = |_| Report::field("cmd", "", "an argument holds a NUL byte");
         *arguments =
             command.iter().map(|part| CString::new(part.as_str()).map_err(bad)).collect::<Result<_, _>>()?;
         *candidates = orlop_spec::candidates(&command[0], environment)?;
