@@ -60,6 +60,7 @@ pub struct Builder {
     config: String,
     environment: Vec<(String, String)>,
     root: Option<PathBuf>,
+    level: String,
 }
 
 impl Builder {
@@ -75,6 +76,13 @@ impl Builder {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// The least important line that it logs; debug unless this says another.
+    #[must_use]
+    pub fn level(mut self, level: &str) -> Self {
+        self.level = level.into();
         self
     }
 
@@ -127,7 +135,7 @@ impl Builder {
             self.config
         );
         place.put("config.toml", config);
-        Daemon { place, traces, process: None, leaks: None, number }
+        Daemon { place, traces, process: None, leaks: None, level: self.level, number }
     }
 }
 
@@ -138,6 +146,7 @@ pub struct Daemon {
     pub traces: Traces,
     process: Option<Child>,
     leaks: Option<Leaks>,
+    level: String,
     /// Held as long as anything bears the instance's names; let go last.
     #[expect(dead_code, reason = "a lock does its work by being there")]
     number: Number,
@@ -155,7 +164,13 @@ impl Daemon {
     /// One that is to be told more; `name` is part of the names of its directories.
     #[must_use]
     pub fn build(name: &str) -> Builder {
-        Builder { name: name.into(), config: String::new(), environment: Vec::new(), root: None }
+        Builder {
+            name: name.into(),
+            config: String::new(),
+            environment: Vec::new(),
+            root: None,
+            level: "debug".into(),
+        }
     }
 
     /// A client with a connection of its own.
@@ -165,6 +180,15 @@ impl Daemon {
     pub async fn client(&self) -> Client {
         let socket = self.socket();
         Client::connect(socket.to_str().expect("a plain path")).await.expect("orlopd listens")
+    }
+
+    /// `orlop`, told of this daemon and nothing else.
+    #[must_use]
+    pub fn orlop(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("orlop"));
+        command.arg("--host").arg(format!("unix://{}", self.socket().display())).args(arguments);
+        command.env_remove("ORLOP_PASSWORD").stdin(Stdio::null());
+        command
     }
 
     /// Its socket.
@@ -223,7 +247,7 @@ impl Daemon {
         let mut command = Command::new(program("orlopd"));
         command.arg("--config").arg(self.place.join("config.toml")).arg("--root").arg(self.root());
         command.arg("--state").arg(&self.traces.state).arg("--socket").arg(self.socket());
-        command.args(["--log-level", "debug"]).env_remove("ORLOP_FAILPOINT");
+        command.args(["--log-level", &self.level]).env_remove("ORLOP_FAILPOINT");
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
         self.process =
