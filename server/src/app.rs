@@ -160,6 +160,7 @@ fn compose(config: &Config, places: Places) -> Result<Arc<Core>, Report> {
         seccomp,
         table: Table::default(),
         later: Later::default(),
+        undoing: Arc::default(),
     }))
 }
 

@@ -71,7 +71,12 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path) -> Result<(), Rep
         ));
         *pod.ledger() = Some(ledger);
         let owned = Arc::clone(core);
-        core.later.spawn(async move { down::undo_pod(&owned, &pod).await });
+        // Nobody writes yet: no call is served.
+        let undoing = Arc::clone(&core.undoing).try_read_owned();
+        core.later.spawn(async move {
+            down::undo_pod(&owned, &pod).await;
+            drop(undoing);
+        });
         return Ok(());
     };
     let asked = record.config.clone().unwrap_or_default();

@@ -179,10 +179,28 @@ async fn connect(
 
     if !pod.config.ports.is_empty() {
         pod.with_ledger(|ledger| ledger.will(Thing::HostPorts))?;
-        core.network.open_ports(&pod.id, &lease, &pod.config.ports).await?;
+        open_ports(core, pod, &lease).await?;
         steps.mark("hostports")?;
     }
     Ok(crate::network::addresses(&lease))
+}
+
+/// Leads ports of the node to the pod. One may be held yet by what is being undone: an attempt that this one supersedes, or a pod that
+/// an earlier daemon left half made.
+async fn open_ports(core: &Arc<Core>, pod: &Arc<Pod>, lease: &orlop_network::Lease) -> Result<(), Report> {
+    let ports = &pod.config.ports;
+    match core.network.open_ports(&pod.id, lease, ports).await {
+        Err(report) if report.kind == Kind::WrongState => {
+            let others = core.table.attempts(&pod.config.name);
+            for other in others.iter().filter(|other| other.is_superseded()) {
+                // Whether it was made or not: it is no longer being made.
+                let _ = other.ready().await;
+            }
+            drop(core.undoing.write().await);
+            core.network.open_ports(&pod.id, lease, ports).await
+        }
+        done => done,
+    }
 }
 
 /// The first process of a PID namespace that the pod's containers share.
