@@ -47,6 +47,8 @@ fn failed(stage: &str, path: &Path) -> impl Fn(std::io::Error) -> Report {
 /// # Errors
 /// What it could not begin with.
 pub(crate) fn run(flags: &Flags, config: &Config) -> Result<(), Report> {
+    // What the daemon makes has the mode that it says, wherever it was started.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     begin_log(config);
     let places = Places { root: flags.root.clone(), state: flags.state.clone() };
     places.make()?;

@@ -5,5 +5,5 @@
 mod launch;
 mod link;
 
-pub(crate) use launch::{Program, is_locked, lock};
+pub(crate) use launch::{Program, is_locked, kill_holders, lock};
 pub(crate) use link::{Heard, Link, report};

@@ -7,6 +7,8 @@
 //! *Invariant:* whatever a container is refused for, it is refused for here, and nothing of it is left. A plan that is on disk can be
 //! carried out.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use orlop_image::{Image, ImageConfig};
@@ -113,6 +115,9 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
             Report::new(Kind::Failed, "make directory", path.display().to_string(), error)
         })?;
     }
+    if let Some(top) = layers.first() {
+        like(&layer.join("upper"), top)?;
+    }
     crate::failpoint::pass("container.made.layer");
 
     let identity = identity(core, config, &document)?;
@@ -147,9 +152,19 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     Ok(facts)
 }
 
+/// Gives a container's own layer the owner and mode that the image's root has: it is what the container sees as `/`.
+fn like(own: &Path, top: &Path) -> Result<(), Report> {
+    let copy = || -> std::io::Result<()> {
+        let metadata = std::fs::metadata(top)?;
+        std::os::unix::fs::chown(own, Some(metadata.uid()), Some(metadata.gid()))?;
+        std::fs::set_permissions(own, metadata.permissions())
+    };
+    copy().map_err(|error| Report::new(Kind::Failed, "make layer", own.display().to_string(), error))
+}
+
 /// The directory of the log, where the request names one that nobody has made yet.
 fn make_log_directory(path: &str) -> Result<(), Report> {
-    let Some(parent) = std::path::Path::new(path).parent() else { return Ok(()) };
+    let Some(parent) = Path::new(path).parent() else { return Ok(()) };
     std::fs::create_dir_all(parent).map_err(|error| Report::field("config.log_path", path, error))
 }
 

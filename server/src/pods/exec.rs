@@ -94,7 +94,8 @@ async fn start(
         Ok(Ok(())) => crate::failpoint::pass("exec.started"),
         Ok(Err(report)) => return Err(report),
         Err(_) => {
-            let _ = tokio::time::timeout(DEATH, link.ask(Request::KillExec { exec: number }, Vec::new())).await;
+            let _ =
+                tokio::time::timeout(DEATH, link.ask(Request::KillExec { exec: number }, Vec::new())).await;
             return Err(Report::new(Kind::TimedOut, "exec", &command[0], "it did not begin in time"));
         }
     }

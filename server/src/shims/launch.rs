@@ -9,6 +9,7 @@ use orlop_sys::process::{Spawned, spawn};
 use orlop_wire::record::file;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 /// The shim's program, held by descriptor: an upgrade that removes the file takes nothing from this daemon.
 #[derive(Debug)]
@@ -74,4 +75,27 @@ pub(crate) fn is_locked(directory: &Path) -> bool {
     }
     // Taken only to see whether it can be; it is free again when the descriptor is closed.
     matches!(lock(directory), Err(Errno::WOULDBLOCK))
+}
+
+/// Kills whoever lives in this state directory and can be named by nobody: a daemon died between its start and the record of its
+/// number, or it does not listen. Who has the life file open is who holds its lock. Blocks.
+pub(crate) fn kill_holders(directory: &Path) {
+    // Links are read, never followed: what they lead to may be a file of a server that does not answer.
+    let Ok(life) = std::fs::canonicalize(directory.join(file::LIFE)) else { return };
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    let holds = |pid: Pid| {
+        let descriptors = PathBuf::from(format!("/proc/{}/fd", pid.as_raw_nonzero()));
+        entries(&descriptors).any(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == life))
+    };
+    let own = rustix::process::getpid();
+    for entry in entries(Path::new("/proc")) {
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(pid) = number.and_then(Pid::from_raw).filter(|pid| *pid != own && holds(*pid))
+            && let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            // Once more, now that the number can be no other's.
+            && holds(pid)
+        {
+            let _ = orlop_sys::signal::send(pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
 }
