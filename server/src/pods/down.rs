@@ -200,6 +200,8 @@ fn end_holder(directory: &Path, name: &str) -> Result<(), Report> {
             && crate::shims::is_locked(directory)
         {
             let _ = orlop_sys::signal::send(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL);
+        } else {
+            crate::shims::kill_holders(directory);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -310,11 +312,15 @@ async fn end_shim(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), Re
     }
     while crate::shims::is_locked(&directory) {
         let link = container.life().link.clone();
-        let late = tokio::time::Instant::now() > patience;
+        let now = tokio::time::Instant::now();
+        if now > patience + SHIM_PATIENCE {
+            return Err(Report::new(Kind::TimedOut, "end shim", container.id.short(), "it does not end"));
+        }
         match link {
-            Some(link) if late => link.kill(),
-            None if late => {
-                return Err(Report::new(Kind::TimedOut, "end shim", container.id.short(), "it does not end"));
+            Some(link) if now > patience => link.kill(),
+            None if now > patience => {
+                let directory = directory.clone();
+                blocking("end shim", move || crate::shims::kill_holders(&directory)).await?;
             }
             Some(_) | None => {}
         }

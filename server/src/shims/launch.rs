@@ -70,11 +70,10 @@ pub(crate) fn lock(directory: &Path) -> Result<OwnedFd, Errno> {
 
 /// Whether a shim of this state directory lives.
 pub(crate) fn is_locked(directory: &Path) -> bool {
-    if !directory.join(file::LIFE).exists() {
-        return false;
-    }
-    // Taken only to see whether it can be; it is free again when the descriptor is closed.
-    matches!(lock(directory), Err(Errno::WOULDBLOCK))
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(life) = rustix::fs::open(directory.join(file::LIFE), flags, Mode::empty()) else { return false };
+    // Shared, so that two who look do not see each other; it is free again when the descriptor is closed.
+    matches!(flock(&life, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
 }
 
 /// Kills whoever lives in this state directory and can be named by nobody: a daemon died between its start and the record of its
