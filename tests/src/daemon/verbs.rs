@@ -6,8 +6,9 @@ use orlop_proto::runtime::v1::{
     Container, ContainerConfig, ContainerState, ContainerStatus, ContainerStatusRequest,
     CreateContainerRequest, ExecSyncRequest, ExecSyncResponse, ImageSpec, ListContainersRequest,
     ListPodSandboxRequest, PodSandbox, PodSandboxConfig, PodSandboxStatus, PodSandboxStatusRequest,
-    PullImageRequest, RemoveContainerRequest, RemovePodSandboxRequest, ReopenContainerLogRequest,
-    RunPodSandboxRequest, StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
+    PullImageRequest, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest,
+    ReopenContainerLogRequest, RunPodSandboxRequest, StartContainerRequest, StopContainerRequest,
+    StopPodSandboxRequest,
 };
 use tonic::Status;
 
@@ -25,6 +26,12 @@ impl Client {
             ..Default::default()
         };
         Ok(self.images.pull_image(request).await?.into_inner().image_ref)
+    }
+
+    /// `RemoveImage`.
+    pub async fn remove_image(&mut self, image: &str) -> Answer<()> {
+        let image = ImageSpec { image: image.into(), ..Default::default() };
+        self.images.remove_image(RemoveImageRequest { image: Some(image) }).await.map(drop)
     }
 
     /// `RunPodSandbox`: its id.
