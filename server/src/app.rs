@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
 
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Listen};
 use crate::cri::Edge;
 use crate::images::Images;
 use crate::later::Later;
@@ -113,12 +113,17 @@ async fn serve(flags: &Flags, config: &Config, places: Places) -> Result<(), Rep
         .add_service(RuntimeServiceServer::new(edge.clone()).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(ImageServiceServer::new(edge).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(OrlopServer::new(Own::new(Arc::clone(&core))))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), asked_to_end());
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+            asked_to_end().await;
+            notify("STOPPING=1");
+        });
     let ended = end_of(served, &socket).await;
-    notify("STOPPING=1");
     core.later.finish(END_PATIENCE).await;
     leave_nothing(&core).await;
     let _ = std::fs::remove_file(&socket);
+    if let Some(Listen::Unix(path)) = &config.metrics.address {
+        let _ = std::fs::remove_file(path);
+    }
     tracing::info!("ended; containers go on");
     ended
 }
