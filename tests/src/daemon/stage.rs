@@ -158,7 +158,7 @@ pub fn lines(log: &[u8]) -> Vec<Line> {
 #[must_use]
 pub fn text(lines: &[Line], stream: &str) -> String {
     let its = lines.iter().filter(|line| line.stream == stream);
-    its.map(|line| format!("{}{}", line.text, if line.whole { "\n" } else { "" })).collect()
+    its.flat_map(|line| [&*line.text, if line.whole { "\n" } else { "" }]).collect()
 }
 
 /// What a container may do, to be changed.

@@ -10,6 +10,9 @@ use orlop_tests::layer::{Packing, Tree};
 use serde_json::json;
 use tonic::Code;
 
+/// What a row of a table changes of a good request.
+type Change = fn(&mut ContainerConfig);
+
 const PASSWD: &str =
     "root:x:0:0:root:/root:/bin/sh\nsailor:x:1001:2001::/home/sailor:/bin/sh\nempty:x::5:::\n";
 const GROUP: &str =
@@ -30,8 +33,8 @@ fn crew() -> Tree {
     Tree::new().directory("etc", 0o755).file("etc/passwd", 0o644, PASSWD).file("etc/group", 0o644, GROUP)
 }
 
-fn number(value: i64) -> Option<Int64Value> {
-    Some(Int64Value { value })
+fn number(value: i64) -> Int64Value {
+    Int64Value { value }
 }
 
 /// uid, gid, all groups in order, HOME.
@@ -43,7 +46,6 @@ async fn users_and_groups_are_who_the_image_and_the_request_say() {
     let plain = image(&mut stage, "plain", crew(), "").await;
     let named = image(&mut stage, "named", crew(), "sailor").await;
     let grouped = image(&mut stage, "grouped", crew(), "1001:deck").await;
-    type Change = fn(&mut ContainerConfig);
     let strict = |config: &mut ContainerConfig| {
         security(config).supplemental_groups_policy = SupplementalGroupsPolicy::Strict.into();
     };
@@ -60,17 +62,17 @@ async fn users_and_groups_are_who_the_image_and_the_request_say() {
         (
             "number",
             &plain,
-            |c| security(c).run_as_user = number(1001),
+            |c| security(c).run_as_user = Some(number(1001)),
             "1001 2001 2001 2002 2003 /home/sailor",
         ),
-        ("unknown", &named, |c| security(c).run_as_user = number(4711), "4711 0 0 /"),
-        ("zero", &named, |c| security(c).run_as_user = number(0), "0 0 0 /root"),
+        ("unknown", &named, |c| security(c).run_as_user = Some(number(4711)), "4711 0 0 /"),
+        ("zero", &named, |c| security(c).run_as_user = Some(number(0)), "0 0 0 /root"),
         (
             "both",
             &plain,
             |c| {
-                security(c).run_as_user = number(4711);
-                security(c).run_as_group = number(815);
+                security(c).run_as_user = Some(number(4711));
+                security(c).run_as_group = Some(number(815));
             },
             "4711 815 815 /",
         ),
@@ -118,7 +120,7 @@ async fn who_nobody_knows_is_refused() {
         assert!(error.message().contains(name), "{error}");
     }
     let mut config = container("c", &plain, &["id"]);
-    security(&mut config).run_as_group = number(5);
+    security(&mut config).run_as_group = Some(number(5));
     assert_eq!(stage.create(&config).await.expect_err("a group alone").code(), Code::InvalidArgument);
     assert!(stage.client.containers().await.expect("a list").is_empty());
     stage.end().await;

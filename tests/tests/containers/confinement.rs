@@ -5,6 +5,9 @@ use orlop_proto::runtime::v1::{Capability, ContainerConfig, Device, Int64Value, 
 use orlop_tests::daemon::stage::{Stage, security};
 use tonic::Code;
 
+/// What a row of a table changes of a good request.
+type Change = fn(&mut ContainerConfig);
+
 /// What every engine grants a container that says nothing, as a mask.
 const USUAL: u64 = 0xa804_25fb;
 const CHOWN: u64 = 1;
@@ -34,7 +37,6 @@ fn masks(said: &str) -> [u64; 5] {
 #[tokio::test]
 async fn capabilities_are_the_usual_ones_and_what_is_added_and_dropped() {
     let mut stage = Stage::new("capabilities").await;
-    type Change = fn(&mut ContainerConfig);
     let sailor = |config: &mut ContainerConfig| {
         security(config).run_as_user = Some(Int64Value { value: 1001 });
     };
@@ -92,8 +94,8 @@ async fn privileges_are_gained_only_where_nobody_forbids_it() {
     stage.end().await;
 }
 
-fn profile(kind: ProfileType, reference: &str) -> Option<SecurityProfile> {
-    Some(SecurityProfile { profile_type: kind.into(), localhost_ref: reference.into() })
+fn profile(kind: ProfileType, reference: &str) -> SecurityProfile {
+    SecurityProfile { profile_type: kind.into(), localhost_ref: reference.into() }
 }
 
 /// Whether a filter is there, in the words of proc(5): 0 none, 2 a filter.
@@ -103,7 +105,7 @@ const FILTER: &str = "grep -h Seccomp: /proc/1/status /proc/self/status | tr -d 
 async fn the_runtime_s_own_filter_refuses_what_no_container_needs() {
     let mut stage = Stage::new("seccomp").await;
     let mut config = stage.script("c", "exec sleep 1000");
-    security(&mut config).seccomp = profile(ProfileType::RuntimeDefault, "");
+    security(&mut config).seccomp = Some(profile(ProfileType::RuntimeDefault, ""));
     capabilities(&mut config, &["SYS_ADMIN"], &[], &[]);
     let id = stage.start(&config).await;
     assert_eq!(stage.client.sh(&id, FILTER).await, "Seccomp:\t2Seccomp:\t2");
@@ -114,12 +116,12 @@ async fn the_runtime_s_own_filter_refuses_what_no_container_needs() {
     assert_eq!(stage.client.sh(&id, "unshare -m true && echo done").await, "done\n");
 
     let mut config = stage.script("plain", "exec sleep 1000");
-    security(&mut config).seccomp = profile(ProfileType::RuntimeDefault, "");
+    security(&mut config).seccomp = Some(profile(ProfileType::RuntimeDefault, ""));
     let id = stage.start(&config).await;
     let said = stage.client.sh(&id, "unshare -U true 2>&1; true").await;
     assert!(said.contains("Operation not permitted"), "{said}");
 
-    for (name, asked) in [("unconfined", profile(ProfileType::Unconfined, "")), ("unsaid", None)] {
+    for (name, asked) in [("unconfined", Some(profile(ProfileType::Unconfined, ""))), ("unsaid", None)] {
         let mut config = stage.script(name, "exec sleep 1000");
         security(&mut config).seccomp = asked;
         capabilities(&mut config, &["SYS_ADMIN"], &[], &[]);
@@ -139,7 +141,7 @@ async fn a_filter_of_the_node_s_own_is_kept_to() {
         {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 30}]}"#;
     let path = stage.daemon.place().put("profiles/no-mkdir.json", text).display().to_string();
     let mut config = stage.script("c", "exec sleep 1000");
-    security(&mut config).seccomp = profile(ProfileType::Localhost, &path);
+    security(&mut config).seccomp = Some(profile(ProfileType::Localhost, &path));
     let id = stage.start(&config).await;
     let said = stage.client.sh(&id, &format!("mkdir /tmp/x 2>&1; touch /tmp/y && echo done; {FILTER}")).await;
     assert!(said.contains("Read-only file system") && said.contains("done\nSeccomp:\t2"), "{said}");
@@ -147,7 +149,7 @@ async fn a_filter_of_the_node_s_own_is_kept_to() {
     let broken = stage.daemon.place().put("profiles/broken.json", "{").display().to_string();
     for reference in [&missing, &broken, &"relative.json".to_owned(), &String::new()] {
         let mut config = stage.script("refused", "true");
-        security(&mut config).seccomp = profile(ProfileType::Localhost, reference);
+        security(&mut config).seccomp = Some(profile(ProfileType::Localhost, reference));
         let error = stage.create(&config).await.expect_err("refused");
         assert_eq!(error.code(), Code::InvalidArgument, "{reference}: {error}");
     }
@@ -223,7 +225,7 @@ async fn a_privileged_container_may_all_that_the_daemon_may() {
     // What it is told beside that counts for nothing.
     security(&mut config).masked_paths = words(&["/proc/keys"]);
     security(&mut config).readonly_paths = words(&["/proc/sys"]);
-    security(&mut config).seccomp = profile(ProfileType::RuntimeDefault, "");
+    security(&mut config).seccomp = Some(profile(ProfileType::RuntimeDefault, ""));
     let id = stage.start(&config).await;
     let status = stage.client.sh(&id, "cat /proc/1/status").await;
     let own = std::fs::read_to_string("/proc/self/status").expect("a status");

@@ -6,6 +6,9 @@ use orlop_proto::runtime::v1::ContainerConfig;
 use orlop_tests::daemon::stage::{Stage, resources};
 use tonic::Code;
 
+/// What a row of a table changes of a good request.
+type Change = fn(&mut ContainerConfig);
+
 /// A container's cgroup in a hierarchy of version 1.
 fn cgroup(stage: &Stage, controller: &str, id: &str) -> PathBuf {
     let parent = &stage.daemon.traces.cgroup;
@@ -116,7 +119,6 @@ async fn a_pod_s_cgroup_is_where_kubelet_wants_it() {
 #[tokio::test]
 async fn limits_that_cannot_be_are_refused() {
     let mut stage = Stage::new("absurd").await;
-    type Change = fn(&mut ContainerConfig);
     let table: [(&str, Change); 6] = [
         ("memory_limit", |c| resources(c).memory_limit_in_bytes = -5),
         ("cpuset_cpus", |c| resources(c).cpuset_cpus = "0-".into()),

@@ -97,10 +97,8 @@ async fn sixty_four_mebibytes_come_whole() {
     // 64 bytes a line, and one MiB of them; the last stays without its newline.
     let line = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.";
     let config = stage.script("c", &format!("yes {line} | head -c 67108863; exit 5"));
-    let (status, _) = {
-        let id = stage.start(&config).await;
-        (stage.client.ended(&id).await, ())
-    };
+    let id = stage.start(&config).await;
+    let status = stage.client.ended(&id).await;
     assert_eq!(status.exit_code, 5);
     let log = std::fs::read(status.log_path).expect("its log");
     let mut count = 0_usize;

@@ -45,7 +45,7 @@ async fn death_at_any_time_leaves_nothing_and_loses_nothing() {
     let mut story = Story::new("random").await;
     story.begin(None).await;
     let began = Instant::now();
-    story.tell(true).await;
+    Box::pin(story.tell(true)).await;
     let length = u64::try_from(began.elapsed().as_micros()).expect("a short story");
     story.end().await;
     let mut deaths = 0;
@@ -59,7 +59,7 @@ async fn death_at_any_time_leaves_nothing_and_loses_nothing() {
                 kill_later(pid, Duration::from_micros(more.below(length / 2)));
             }
         });
-        story.tell(true).await;
+        Box::pin(story.tell(true)).await;
         // A death that is still to come would come in the proof that nothing is left.
         story.revived = Box::new(drop);
         eprintln!("round {round}: {} deaths", story.deaths);

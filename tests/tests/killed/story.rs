@@ -79,15 +79,15 @@ impl Story {
         }
         self.call("pull", async |client| client.pull(&image).await).await;
         let config = self.pod();
-        let pod = self.call("run pod", async |client| client.run_pod(&config).await).await;
-        self.is_committed(&pod, &[]);
+        let pod_id = self.call("run pod", async |client| client.run_pod(&config).await).await;
+        self.is_committed(&pod_id, &[]);
         let pods = self.call("list", async |client| client.pods().await).await;
-        assert_eq!(pods.iter().map(|row| &row.id).collect::<Vec<_>>(), [&pod], "one call, one pod");
+        assert_eq!(pods.iter().map(|row| &row.id).collect::<Vec<_>>(), [&pod_id], "one call, one pod");
 
-        let long = cri::container("long", &image, &["sh", "-c", LONG]);
-        let short = cri::container("short", &image, &["sh", "-c", "echo short; exit 4"]);
-        let one = self.create(&pod, &config, &long, &[]).await;
-        let two = self.create(&pod, &config, &short, &[&one]).await;
+        let first = cri::container("long", &image, &["sh", "-c", LONG]);
+        let second = cri::container("short", &image, &["sh", "-c", "echo short; exit 4"]);
+        let one = self.create(&pod_id, &config, &first, &[]).await;
+        let two = self.create(&pod_id, &config, &second, &[&one]).await;
         let rows = self.call("list", async |client| client.containers().await).await;
         let ids: BTreeSet<&String> = rows.iter().map(|row| &row.id).collect();
         assert_eq!(ids, BTreeSet::from([&one, &two]), "two calls, two containers");
@@ -111,8 +111,8 @@ impl Story {
             self.call("remove container", async |client| client.remove(id).await).await;
         }
         assert!(self.call("list", async |client| client.containers().await).await.is_empty());
-        self.call("stop pod", async |client| client.stop_pod(&pod).await).await;
-        self.call("remove pod", async |client| client.remove_pod(&pod).await).await;
+        self.call("stop pod", async |client| client.stop_pod(&pod_id).await).await;
+        self.call("remove pod", async |client| client.remove_pod(&pod_id).await).await;
         assert!(self.call("list", async |client| client.pods().await).await.is_empty());
     }
 

@@ -34,7 +34,7 @@ impl Sweep {
                 let first = fates.next();
                 story.fates = fates.collect();
                 story.begin(first).await;
-                story.tell(false).await;
+                Box::pin(story.tell(false)).await;
                 story.end().await;
                 if story.deaths == 0 {
                     self.over.store(true, Ordering::Relaxed);

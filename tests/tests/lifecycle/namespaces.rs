@@ -113,8 +113,8 @@ async fn a_pod_of_the_node_s_processes_sees_them() {
     }
     let own = std::process::id();
     assert_eq!(stage.client.sh(&id, &format!("test -d /proc/{own} && echo seen")).await, "seen\n");
-    let state = stage.daemon.state().file_name().expect("a name").to_string_lossy().into_owned();
-    assert_eq!(stage.client.sh(&id, &format!("test -d /dev/shm/{state} && echo seen")).await, "seen\n");
+    let directory = stage.daemon.state().file_name().expect("a name").to_string_lossy().into_owned();
+    assert_eq!(stage.client.sh(&id, &format!("test -d /dev/shm/{directory} && echo seen")).await, "seen\n");
     // What it leaves running where nothing ends by itself is ended with it.
     stage.client.sh(&id, "setsid sleep 3000 >/dev/null 2>&1 </dev/null & sleep 0.01").await;
     stage.client.stop(&id, 0).await.expect("stopped");

@@ -2,7 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use orlop_proto::runtime::v1::{Container, ContainerState, PodSandbox, PodSandboxState, PortMapping, Protocol};
+use orlop_proto::runtime::v1::{
+    Container, ContainerState, PodSandbox, PodSandboxState, PortMapping, Protocol,
+};
 use orlop_tests::cri::{Client, container, pod};
 use orlop_tests::daemon::stage::{Stage, lines, resources};
 use orlop_tests::daemon::{Daemon, eventually};
@@ -53,7 +55,10 @@ async fn containers_go_on_and_are_listed_as_before() {
         assert_eq!(stage.client.pod_status(&stage.pod_id).await.expect("its status"), pod_status);
         assert_eq!(stage.client.facts(&running).await.expect("facts")["pid"], pid);
         // It is heard: an exec goes through its shim.
-        eventually("its shim is spoken to", async || stage.client.exec(&running, &["true"], 60).await.is_ok()).await;
+        eventually("its shim is spoken to", async || {
+            stage.client.exec(&running, &["true"], 60).await.is_ok()
+        })
+        .await;
     }
     assert_eq!(stage.client.run_pod(&stage.pod).await.expect("the same pod"), stage.pod_id);
     stage.client.start(&created).await.expect("started");
@@ -171,7 +176,8 @@ async fn networks_go_on_and_nobody_is_given_an_address_twice() {
     stage.start(&config).await;
     let status = stage.client.pod_status(&stage.pod_id).await.expect("its status");
     let ip = status.network.expect("a network").ip;
-    let answers = |address: String| http::send(&address, "GET", "/", &[], b"").is_ok_and(|answer| answer.status == 200);
+    let answers =
+        |address: String| http::send(&address, "GET", "/", &[], b"").is_ok_and(|answer| answer.status == 200);
     eventually("the page is served", async || answers(format!("{ip}:80"))).await;
     stage.daemon.kill9();
     assert!(answers(format!("{ip}:80")) && answers(format!("127.0.0.1:{port}")), "without orlopd, too");
@@ -180,8 +186,9 @@ async fn networks_go_on_and_nobody_is_given_an_address_twice() {
     assert!(answers(format!("{ip}:80")) && answers(format!("127.0.0.1:{port}")));
     let other = pod("other", &stage.daemon.logs("other"));
     let other_id = stage.client.run_pod(&other).await.expect("a pod");
-    let other_ip = stage.client.pod_status(&other_id).await.expect("its status").network.expect("a network").ip;
-    assert_ne!(other_ip, ip);
+    let its_ip =
+        stage.client.pod_status(&other_id).await.expect("its status").network.expect("a network").ip;
+    assert_ne!(its_ip, ip);
     stage.client.remove_pod(&stage.pod_id).await.expect("removed");
     assert!(!answers(format!("127.0.0.1:{port}")));
     stage.end().await;
@@ -193,10 +200,13 @@ async fn what_was_under_way_is_gone_on_with_or_said_again() {
     let deaf = stage.run("deaf", "trap '' TERM; echo ready; while :; do sleep 0.02; done").await;
     eventually("it is deaf", async || stage.log("deaf").iter().any(|line| line.text == "ready")).await;
     let (mut stops, mut execs) = (stage.daemon.client().await, stage.daemon.client().await);
-    let (stopped, execed) = (deaf.clone(), deaf.clone());
-    let stop = tokio::spawn(async move { stops.stop(&stopped, 3600).await });
-    let exec = tokio::spawn(async move { execs.exec(&execed, &["sleep", "5000"], 0).await });
-    eventually("both are under way", async || stage.client.sh(&deaf, "ps -o args").await.contains("sleep 5000")).await;
+    let (of_stop, of_exec) = (deaf.clone(), deaf.clone());
+    let stop = tokio::spawn(async move { stops.stop(&of_stop, 3600).await });
+    let exec = tokio::spawn(async move { execs.exec(&of_exec, &["sleep", "5000"], 0).await });
+    eventually("both are under way", async || {
+        stage.client.sh(&deaf, "ps -o args").await.contains("sleep 5000")
+    })
+    .await;
     stage.daemon.kill9();
     assert!(stop.await.expect("a call").is_err() && exec.await.expect("a call").is_err(), "both are cut off");
     stage.daemon.up().await;

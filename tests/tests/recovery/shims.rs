@@ -35,7 +35,10 @@ async fn a_container_whose_shim_was_killed_has_ended_and_is_told_why() {
         assert_eq!((status.exit_code, &*status.reason), (137, "Error"));
         assert!(status.message.contains("shim"), "{}", status.message);
         eventually("its process is gone", async || !is_there(process)).await;
-        assert_eq!(stage.client.status(&other).await.expect("its status").state(), ContainerState::ContainerRunning);
+        assert_eq!(
+            stage.client.status(&other).await.expect("its status").state(),
+            ContainerState::ContainerRunning
+        );
         stage.client.remove(&id).await.expect("removed");
         stage.end().await;
     }
@@ -91,7 +94,10 @@ async fn one_mute_shim_among_five_delays_no_start_of_orlopd() {
         let name = format!("p{number}");
         let config = pod(&name, &daemon.logs(&name));
         let pod_id = client.run_pod(&config).await.expect("a pod");
-        let id = client.run(&pod_id, &config, container("c", &image, &["sleep", "1000"])).await.expect("a container");
+        let id = client
+            .run(&pod_id, &config, container("c", &image, &["sleep", "1000"]))
+            .await
+            .expect("a container");
         ids.push((pod_id, id));
     }
     let shim = client.facts(&ids[2].1).await.expect("facts")["shim"].as_i64().expect("a number");
@@ -102,7 +108,10 @@ async fn one_mute_shim_among_five_delays_no_start_of_orlopd() {
     // The mute one answers nothing, whoever asks; all others do while it is waited for.
     assert_eq!(client.containers().await.expect("a list").len(), 5);
     for (number, (pod_id, id)) in ids.iter().enumerate() {
-        assert_eq!(client.pod_status(pod_id).await.expect("its status").state(), PodSandboxState::SandboxReady);
+        assert_eq!(
+            client.pod_status(pod_id).await.expect("its status").state(),
+            PodSandboxState::SandboxReady
+        );
         if number != 2 {
             eventually("its shim is spoken to", async || client.exec(id, &["true"], 60).await.is_ok()).await;
         }
