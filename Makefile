@@ -45,5 +45,5 @@ bench: build
 fmt:
 	cargo fmt --all
 
-clean:
+clean: down
 	rm -rf bin var target

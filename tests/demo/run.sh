@@ -4,7 +4,8 @@ set -euo pipefail
 # shellcheck source=room.sh
 source "$(dirname "$0")/room.sh"
 [ "$(id -u)" = 0 ] || { echo "make run makes namespaces, mounts and cgroups: run it as root" >&2; exit 1; }
-if runs "$room/orlopd.pid" orlopd; then echo "it runs already; 'make down' takes it away" >&2; exit 1; fi
+if [ -e "$room" ] || [ -e "$state" ]; then echo "it runs already, or ran; 'make down' takes it away" >&2; exit 1; fi
+trap 'echo "that went wrong; \"make down\" takes away what there is, and $room/orlopd.log may say why" >&2' ERR
 
 mkdir -p "$room/logs" "$state"
 cargo build --quiet --release -p orlop-tests --bins
@@ -32,13 +33,11 @@ certs_dir = "$room/certs.d"
 [network]
 mode = "bridge"
 bridge = "$bridge"
-subnet = "10.213.88.0/24"
+subnet = "$subnet"
 [cgroup]
-parent = "orlop-demo"
+parent = "$name"
 END
-setsid "$checkout/bin/orlopd" --config "$room/config.toml" --root "$room/root" --state "$state" --socket "$socket" \
-  </dev/null >"$room/orlopd.log" 2>&1 &
-echo $! >"$room/orlopd.pid"
+start_orlopd
 until_ok orlop pods || { tail -n 20 "$room/orlopd.log" >&2; exit 1; }
 
 show orlop pull "$image"
@@ -47,7 +46,7 @@ echo; echo "== a pod of two containers: one serves a page, the other fetches it 
 pod='' web='' client='' address=''
 while IFS='=' read -r name value; do
   case $name in pod) pod=$value ;; web) web=$value ;; client) client=$value ;; address) address=$value ;; esac
-done < <("$tools/demo-pod" up "$socket" "$image" "$room/logs")
+done < <("$tools/demo-pod" "$socket" "$image" "$room/logs")
 [ -n "$address" ] || { tail -n 20 "$room/orlopd.log" >&2; exit 1; }
 
 show orlop pods
@@ -56,13 +55,13 @@ show orlop images
 until_ok grep -q . "$room/logs/client/0.log"
 show orlop logs "${client:0:12}"
 show orlop exec "${web:0:12}" sh -c 'hostname; id; ip -o addr show eth0'
-show curl -sS --max-time 10 "http://$address:8080/"
+show curl -sS --noproxy '*' --max-time 10 "http://$address:8080/"
 show orlop explain "${web:0:12}"
 
 cat <<END
 
 The pod runs. What to type next:
-  export PATH=$checkout/bin:\$PATH
+  export PATH=$programs:\$PATH
   orlop --host unix://$socket ps
   orlop --host unix://$socket exec ${client:0:12} wget -q -O - http://127.0.0.1:8080/
   orlop --host unix://$socket explain ${pod:0:12}

@@ -1,18 +1,14 @@
 //! The pod of `make run`: one container serves a page, the other fetches it over localhost.
 //!
 //! ```text
-//! demo-pod up SOCKET IMAGE LOG_DIRECTORY    makes and starts it; prints pod=ID web=ID client=ID address=IP, one a line
-//! demo-pod down SOCKET                      stops and removes every pod that the daemon has
+//! demo-pod SOCKET IMAGE LOG_DIRECTORY    makes and starts it; prints pod=ID web=ID client=ID address=IP, one a line
 //! ```
 //!
 //! *Invariant:* a plain CRI client; what it does, crictl could do.
 
 use std::process::ExitCode;
 
-use orlop_proto::runtime::v1::{
-    ListPodSandboxRequest, PodSandboxStatusRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
-    StopPodSandboxRequest,
-};
+use orlop_proto::runtime::v1::{PodSandboxStatusRequest, RunPodSandboxRequest};
 use orlop_tests::cri::{Client, container, pod};
 
 /// What the second container does: fetch until there is an answer, say it, and stay.
@@ -25,11 +21,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = match (words[..].split_first(), runtime) {
-        (Some((&"up", [socket, image, logs])), Ok(runtime)) => runtime.block_on(up(socket, image, logs)),
-        (Some((&"down", [socket])), Ok(runtime)) => runtime.block_on(down(socket)),
+    let done = match (&words[..], runtime) {
+        ([socket, image, logs], Ok(runtime)) => runtime.block_on(up(socket, image, logs)),
         (_, Err(error)) => Err(error.into()),
-        (_, Ok(_)) => Err("usage: demo-pod up SOCKET IMAGE LOG_DIRECTORY | demo-pod down SOCKET".into()),
+        (_, Ok(_)) => Err("usage: demo-pod SOCKET IMAGE LOG_DIRECTORY".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,16 +49,5 @@ async fn up(socket: &str, image: &str, logs: &str) -> Answer {
     let status = client.runtime.pod_sandbox_status(request).await?.into_inner().status;
     let network = status.and_then(|status| status.network).ok_or("the pod has no network")?;
     println!("address={}", network.ip);
-    Ok(())
-}
-
-async fn down(socket: &str) -> Answer {
-    let mut client = Client::connect(socket).await?;
-    let pods =
-        client.runtime.list_pod_sandbox(ListPodSandboxRequest { filter: None }).await?.into_inner().items;
-    for pod in pods {
-        client.runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: pod.id.clone() }).await?;
-        client.runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: pod.id }).await?;
-    }
     Ok(())
 }
