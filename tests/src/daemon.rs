@@ -6,7 +6,7 @@
 //! | [`traces`] | all that an instance has on this machine, and its removal by force |
 //! | [`verbs`] | the calls of CRI in short |
 //! | [`stage`] | a daemon, a pod and an image: what most tests begin with |
-//! | [`shared`] | the registry that all tests of a program share, with its image of busybox |
+//! | [`stock`] | the registry that all tests of a program share, with its image of busybox |
 //!
 //! The programs are taken from `ORLOP_TEST_BIN`, else from `var/test/bin` of this checkout: `tests/all.sh` puts them there.
 //!
@@ -14,8 +14,8 @@
 //! instance's own names is ever touched.
 
 pub mod number;
-pub mod shared;
 pub mod stage;
+pub mod stock;
 pub mod traces;
 pub mod verbs;
 
@@ -127,7 +127,7 @@ impl Builder {
         let config = format!(
             "[registry]\ncerts_dir = \"{}\"\n\n[network]\nmode = \"bridge\"\nbridge = {:?}\nsubnet = {:?}\nsubnet6 = {:?}\n\n\
              [cgroup]\nparent = {:?}\n\n{}",
-            shared::certs_directory().display(),
+            stock::certs_directory().display(),
             traces.bridge,
             number.subnet(),
             number.subnet6(),
@@ -335,7 +335,7 @@ impl Daemon {
     /// # Panics
     /// If it cannot be pulled.
     pub async fn pull_busybox(&self) -> String {
-        let name = shared::busybox();
+        let name = stock::busybox();
         self.client().await.pull(&name).await.expect("busybox is pulled");
         name
     }

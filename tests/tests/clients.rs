@@ -16,7 +16,7 @@ use k8s_cri::v1::{
     RemoveImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest, StatusRequest,
     StopContainerRequest, StopPodSandboxRequest, VersionRequest,
 };
-use orlop_tests::daemon::{Daemon, eventually, shared};
+use orlop_tests::daemon::{Daemon, eventually, stock};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
@@ -81,7 +81,7 @@ async fn a_client_of_the_k8s_cri_crate_runs_a_pod_through_its_life() {
     let status = client.runtime.status(StatusRequest::default()).await.expect("Status").into_inner();
     let conditions = status.status.expect("a status").conditions;
     assert!(conditions.len() == 2 && conditions.iter().all(|one| one.status), "{conditions:?}");
-    let image = shared::busybox();
+    let image = stock::busybox();
     let request = PullImageRequest { image: Some(spec(&image)), ..PullImageRequest::default() };
     client.images.pull_image(request).await.expect("PullImage");
 
@@ -236,7 +236,7 @@ async fn a_client_in_python_runs_a_pod_through_its_life() {
     let daemon = Daemon::start("python").await;
     let python = Python::new(&daemon);
     let (socket, logs) = (daemon.socket().display().to_string(), daemon.logs("python"));
-    let said = python.life(daemon.state(), &["life", &socket, &shared::busybox(), &logs]);
+    let said = python.life(daemon.state(), &["life", &socket, &stock::busybox(), &logs]);
     let steps: Vec<&str> = said.lines().collect();
     let ends = (steps.first().copied(), steps.last().copied(), steps.len());
     assert_eq!(ends, (Some("Version"), Some("PodSandboxStats"), 18), "{said}");

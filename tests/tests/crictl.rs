@@ -6,7 +6,7 @@
 
 use std::process::{Command, Output};
 
-use orlop_tests::daemon::{Daemon, eventually, shared};
+use orlop_tests::daemon::{Daemon, eventually, stock};
 use serde_json::{Value, json};
 
 /// crictl with its endpoint.
@@ -57,7 +57,7 @@ fn labels(pod: &str) -> Value {
 async fn crictl_has_every_verb_of_a_pods_life() {
     let daemon = Daemon::start("crictl").await;
     let crictl = Crictl { endpoint: format!("unix://{}", daemon.socket().display()) };
-    let image = shared::busybox();
+    let image = stock::busybox();
     about(&crictl, &daemon);
     let image_id = images(&crictl, &image);
 

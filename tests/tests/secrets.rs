@@ -10,7 +10,7 @@ use std::process::Stdio;
 use orlop_proto::runtime::v1::*;
 use orlop_tests::busybox;
 use orlop_tests::daemon::stage::Stage;
-use orlop_tests::daemon::{Daemon, shared};
+use orlop_tests::daemon::{Daemon, stock};
 use orlop_tests::hash::base64;
 use orlop_tests::image::Flavour;
 use orlop_tests::layer::Packing;
@@ -93,7 +93,7 @@ fn ways() -> Vec<(&'static str, AuthConfig, bool)> {
 async fn pulls_tell_nothing(level: &str) {
     let registry = Registry::start_guarded();
     registry.push("secret", "1", &busybox::image(Flavour::Oci, Packing::Gzip));
-    let hosts = shared::certs_directory().join(&registry.address);
+    let hosts = stock::certs_directory().join(&registry.address);
     std::fs::create_dir_all(&hosts).expect("a directory");
     std::fs::write(hosts.join("hosts.toml"), format!("server = \"http://{}\"\n", registry.address))
         .expect("a file");

@@ -3,7 +3,7 @@
 use orlop_proto::runtime::v1::*;
 use orlop_tests::busybox;
 use orlop_tests::daemon::stage::Stage;
-use orlop_tests::daemon::{Daemon, shared};
+use orlop_tests::daemon::{Daemon, stock};
 use orlop_tests::hash::{base64, digest};
 use orlop_tests::image::{Flavour, Image};
 use orlop_tests::layer::{Packing, Tree};
@@ -21,7 +21,7 @@ fn pull(name: &str, auth: Option<AuthConfig>) -> Call {
 
 /// Has the daemons of this program speak plain http to `address`.
 fn plainly(address: &str) {
-    let directory = shared::certs_directory().join(address);
+    let directory = stock::certs_directory().join(address);
     std::fs::create_dir_all(&directory).expect("a directory");
     std::fs::write(directory.join("hosts.toml"), format!("server = \"http://{address}\"\n")).expect("a file");
 }
@@ -94,8 +94,8 @@ fn small() -> Image {
 async fn a_registry_that_gives_nothing_is_named_and_why() {
     let daemon = Daemon::start("badpulls").await;
     let mut client = daemon.client().await;
-    let at = shared::registry().address.as_str();
-    shared::registry().push("plain", "1", &small());
+    let at = stock::registry().address.as_str();
+    stock::registry().push("plain", "1", &small());
     let nobody = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         listener.local_addr().expect("its address").to_string()
@@ -154,7 +154,7 @@ async fn a_guarded_registry_gives_to_nobody_else() {
 async fn an_image_that_lies_is_refused_and_leaves_nothing() {
     let daemon = Daemon::start("badimages").await;
     let mut client = daemon.client().await;
-    let registry = shared::registry();
+    let registry = stock::registry();
     let layer = || Tree::new().file("hello", 0o644, "hello").pack(Packing::Gzip);
     let mut other = layer();
     other.diff_id = digest(b"something else");
@@ -199,8 +199,8 @@ async fn an_image_that_lies_is_refused_and_leaves_nothing() {
 /// Pushes an image of busybox that is changed, and pulls it; its name.
 async fn changed(stage: &mut Stage, tag: &str, change: impl FnOnce(Image) -> Image) -> String {
     let image = change(busybox::image(Flavour::Oci, Packing::Gzip));
-    shared::registry().push("odd", tag, &image);
-    let name = format!("{}/odd:{tag}", shared::registry().address);
+    stock::registry().push("odd", tag, &image);
+    let name = format!("{}/odd:{tag}", stock::registry().address);
     stage.client.pull(&name).await.expect("it is an image");
     name
 }

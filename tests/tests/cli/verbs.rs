@@ -6,7 +6,7 @@ use std::process::Stdio;
 use orlop_proto::runtime::v1::ContainerState;
 use orlop_tests::daemon::Daemon;
 use orlop_tests::daemon::stage::Stage;
-use orlop_tests::daemon::{eventually, shared};
+use orlop_tests::daemon::{eventually, stock};
 
 use crate::said::{ends, orlop};
 
@@ -47,7 +47,7 @@ async fn lists_show_what_there_is() {
 #[tokio::test]
 async fn a_pull_without_a_terminal_is_a_line_a_layer() {
     let daemon = Daemon::start("clipull").await;
-    let image = shared::busybox();
+    let image = stock::busybox();
     let pulled = orlop(&daemon, &["pull", &image]);
     let id = pulled.out.trim_end();
     assert!(id.starts_with("sha256:") && id.len() == 71, "standard output is the id alone: {:?}", pulled.out);

@@ -3,8 +3,8 @@
 use orlop_proto::runtime::v1::{ContainerConfig, Int64Value, SupplementalGroupsPolicy};
 use orlop_tests::busybox;
 use orlop_tests::cri::container;
-use orlop_tests::daemon::shared;
 use orlop_tests::daemon::stage::{Stage, security};
+use orlop_tests::daemon::stock;
 use orlop_tests::image::{Flavour, Image};
 use orlop_tests::layer::{Packing, Tree};
 use serde_json::json;
@@ -23,8 +23,8 @@ async fn image(stage: &mut Stage, tag: &str, layer: Tree, user: &str) -> String 
     let image = Image::new(Flavour::Oci, vec![busybox::layer(Packing::Gzip), layer.pack(Packing::Plain)])
         .with("User", json!(user))
         .with("Env", json!(["PATH=/bin"]));
-    shared::registry().push("accounts", tag, &image);
-    let name = format!("{}/accounts:{tag}", shared::registry().address);
+    stock::registry().push("accounts", tag, &image);
+    let name = format!("{}/accounts:{tag}", stock::registry().address);
     stage.client.pull(&name).await.expect("pulled");
     name
 }
@@ -141,8 +141,8 @@ async fn account_files_that_are_none_are_refused_and_hang_nobody() {
         let layers =
             vec![busybox::layer(Packing::Gzip), first.pack(Packing::Plain), second.pack(Packing::Plain)];
         let image = Image::new(Flavour::Oci, layers).with("User", json!("root"));
-        shared::registry().push("accounts", name, &image);
-        let image = format!("{}/accounts:{name}", shared::registry().address);
+        stock::registry().push("accounts", name, &image);
+        let image = format!("{}/accounts:{name}", stock::registry().address);
         stage.client.pull(&image).await.expect("pulled");
         let config = container(name, &image, &["/bin/id"]);
         let error = stage.create(&config).await.expect_err(name);
@@ -158,8 +158,8 @@ async fn account_files_that_are_none_are_refused_and_hang_nobody() {
     let linked = etc().without("etc/passwd").directory("usr", 0o755).file("usr/users", 0o644, PASSWD);
     let linked = linked.symlink("etc/passwd", "/usr/users");
     let linked = Image::new(Flavour::Oci, vec![busybox::layer(Packing::Gzip), linked.pack(Packing::Plain)]);
-    shared::registry().push("accounts", "linked", &linked.with("User", json!("sailor")));
-    let linked = format!("{}/accounts:linked", shared::registry().address);
+    stock::registry().push("accounts", "linked", &linked.with("User", json!("sailor")));
+    let linked = format!("{}/accounts:linked", stock::registry().address);
     stage.client.pull(&linked).await.expect("pulled");
     let config = container("linked", &linked, &["/bin/sh", "-c", "/bin/id -u"]);
     assert_eq!(stage.to_end(&config).await.1, "1001\n");

@@ -3,8 +3,8 @@
 use orlop_proto::runtime::v1::{ContainerConfig, KeyValue};
 use orlop_tests::busybox;
 use orlop_tests::cri::container;
-use orlop_tests::daemon::shared;
 use orlop_tests::daemon::stage::Stage;
+use orlop_tests::daemon::stock;
 use orlop_tests::image::Flavour;
 use orlop_tests::layer::Packing;
 use serde_json::json;
@@ -24,8 +24,8 @@ async fn command_and_args_stand_for_the_image_s_entrypoint_and_cmd() {
     let image = busybox::image(Flavour::Oci, Packing::Gzip)
         .with("Entrypoint", json!([show[0], show[1], show[2], "entrypoint"]))
         .with("Cmd", json!(["cmd", "two"]));
-    shared::registry().push("busybox", "entrypoint", &image);
-    let image = format!("{}/busybox:entrypoint", shared::registry().address);
+    stock::registry().push("busybox", "entrypoint", &image);
+    let image = format!("{}/busybox:entrypoint", stock::registry().address);
     stage.client.pull(&image).await.expect("pulled");
     let own = [show[0], show[1], show[2], "command"];
     // As https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/ has it.
@@ -50,8 +50,8 @@ async fn the_environment_is_the_image_s_and_the_request_s_over_it() {
     let mut stage = Stage::new("environment").await;
     let image = busybox::image(Flavour::Oci, Packing::Gzip)
         .with("Env", json!(["PATH=/bin", "FROM_IMAGE=image", "BOTH=image", "EMPTY="]));
-    shared::registry().push("busybox", "environment", &image);
-    let image = format!("{}/busybox:environment", shared::registry().address);
+    stock::registry().push("busybox", "environment", &image);
+    let image = format!("{}/busybox:environment", stock::registry().address);
     stage.client.pull(&image).await.expect("pulled");
     let mut config = container("c", &image, &["env"]);
     for (key, value) in
@@ -90,8 +90,8 @@ async fn the_environment_is_the_image_s_and_the_request_s_over_it() {
 async fn the_working_directory_is_made_where_it_is_missing() {
     let mut stage = Stage::new("directory").await;
     let image = busybox::image(Flavour::Oci, Packing::Gzip).with("WorkingDir", json!("/www"));
-    shared::registry().push("busybox", "directory", &image);
-    let other = format!("{}/busybox:directory", shared::registry().address);
+    stock::registry().push("busybox", "directory", &image);
+    let other = format!("{}/busybox:directory", stock::registry().address);
     stage.client.pull(&other).await.expect("pulled");
     let plain = stage.image.clone();
     let table = [

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use orlop_proto::runtime::v1::{ContainerConfig, ContainerState, PodSandboxConfig, PortMapping, Protocol};
 use orlop_tests::cri::{self, Client};
-use orlop_tests::daemon::{Daemon, PATIENCE, eventually, shared};
+use orlop_tests::daemon::{Daemon, PATIENCE, eventually, stock};
 use orlop_tests::leaks::Leaks;
 use tonic::{Code, Status};
 
@@ -15,6 +15,8 @@ use tonic::{Code, Status};
 const LONG: &str = "trap 'exit 9' TERM; echo begun; while :; do sleep 0.02; done";
 /// Seconds that nobody needs who hears the signal.
 const GRACE: i64 = 600;
+/// A daemon does nothing more when it has nothing to do for this long.
+const QUIET: std::time::Duration = std::time::Duration::from_millis(600);
 
 /// Says it in the log of the tests, though the test may pass: how much was tried is part of what was proved.
 pub(crate) fn say(text: &str) {
@@ -32,6 +34,8 @@ pub(crate) struct Story {
     pub(crate) fates: VecDeque<String>,
     /// Called with the number of each process that is started after a death.
     pub(crate) revived: Box<dyn FnMut(u32)>,
+    /// Whether something is to befall the daemon that runs.
+    doomed: bool,
     /// How often orlopd died.
     pub(crate) deaths: usize,
     /// Pods and containers that had a record when it died in the call that is under way.
@@ -48,10 +52,11 @@ impl Story {
         Story {
             daemon,
             leaks,
-            image: shared::busybox(),
+            image: stock::busybox(),
             port,
             fates: VecDeque::new(),
             revived: Box::new(drop),
+            doomed: false,
             deaths: 0,
             committed: BTreeSet::new(),
         }
@@ -67,6 +72,7 @@ impl Story {
     }
 
     fn spawn(&mut self, fate: Option<String>) {
+        self.doomed = fate.is_some();
         let fate: Vec<_> = fate.map(|fate| ("ORLOP_FAILPOINT".to_owned(), fate)).into_iter().collect();
         self.daemon.spawn(&fate);
     }
@@ -135,6 +141,11 @@ impl Story {
                 died || std::fs::read_dir(&pods).is_ok_and(|mut entries| entries.next().is_none())
             })
             .await;
+            if !died && self.doomed {
+                // Stop and Remove both look after the veth pair: the second look comes when all is gone.
+                tokio::time::sleep(QUIET).await;
+                died = self.daemon.ended().is_some();
+            }
             if !died {
                 break;
             }

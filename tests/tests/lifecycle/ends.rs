@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use orlop_proto::runtime::v1::{ContainerState, ContainerStatus, Signal};
 use orlop_tests::busybox;
 use orlop_tests::daemon::eventually;
-use orlop_tests::daemon::shared;
 use orlop_tests::daemon::stage::{Stage, resources};
+use orlop_tests::daemon::stock;
 use orlop_tests::image::Flavour;
 use orlop_tests::layer::Packing;
 use serde_json::json;
@@ -95,8 +95,8 @@ async fn what_ends_at_the_stop_signal_has_the_code_that_it_chose() {
     assert_eq!(end(&stage.client.status(&id).await.expect("its status")), (7, "Error"));
 
     let image = busybox::image(Flavour::Oci, Packing::Gzip).with("StopSignal", json!("SIGUSR1"));
-    shared::registry().push("busybox", "usr1", &image);
-    let name = format!("{}/busybox:usr1", shared::registry().address);
+    stock::registry().push("busybox", "usr1", &image);
+    let name = format!("{}/busybox:usr1", stock::registry().address);
     stage.client.pull(&name).await.expect("pulled");
     let config = orlop_tests::cri::container("image", &name, &["sh", "-c", script]);
     let id = stage.start(&config).await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use orlop_proto::runtime::v1::{ContainerState, RunPodSandboxRequest, StartContainerRequest};
 use orlop_tests::cri::pod;
-use orlop_tests::daemon::Daemon;
 use orlop_tests::daemon::stage::Stage;
+use orlop_tests::daemon::{Daemon, eventually};
 use tonic::Request;
 
 /// The one value that all have.
@@ -57,6 +57,7 @@ async fn ten_calls_for_one_container_make_one_that_starts_once() {
     }
     let id = one(ids);
     assert_eq!(stage.client.containers().await.expect("a list").len(), 1);
+    eventually("it has run", async || !stage.log("c").is_empty()).await;
     stage.client.stop(&id, 0).await.expect("stopped");
     assert_eq!(stage.log("c").len(), 1, "it ran once");
     stage.end().await;

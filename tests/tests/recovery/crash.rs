@@ -186,8 +186,7 @@ async fn networks_go_on_and_nobody_is_given_an_address_twice() {
     assert!(answers(format!("{ip}:80")) && answers(format!("127.0.0.1:{port}")));
     let other = pod("other", &stage.daemon.logs("other"));
     let other_id = stage.client.run_pod(&other).await.expect("a pod");
-    let its_ip =
-        stage.client.pod_status(&other_id).await.expect("its status").network.expect("a network").ip;
+    let its_ip = stage.client.pod_status(&other_id).await.expect("its status").network.expect("a network").ip;
     assert_ne!(its_ip, ip);
     stage.client.remove_pod(&stage.pod_id).await.expect("removed");
     assert!(!answers(format!("127.0.0.1:{port}")));
