@@ -4,6 +4,8 @@
 //! is undone, behind the callers' back. A container whose life lock is held has a shim: it is adopted apart, with a deadline, and
 //! holds back nobody. One whose lock is free ended as its exit record says, or was never started.
 //!
+//! Where the state directory outlives a boot, nothing that its records speak of does: its pods are stopped, its containers have ended.
+//!
 //! *Invariant:* nothing is guessed that a record or the kernel can say. What a ledger says was decided is gone on with.
 
 use std::path::{Path, PathBuf};
@@ -29,13 +31,16 @@ use super::pod::{Made, Pod};
 use super::{Core, down, record};
 use crate::shims::{self, Link};
 
+/// File that says which boot the records are of.
+const BOOT: &str = "boot";
 /// How long a shim that lives may take to answer at all.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads all records into the table, and begins what has to be gone on with.
 pub(crate) fn recover(core: &Arc<Core>) {
+    let rebooted = rebooted(&core.places.state);
     for (id, directory) in entries::<PodId>(&core.places.state.join("pods")) {
-        if let Err(report) = recover_pod(core, &id, &directory) {
+        if let Err(report) = recover_pod(core, &id, &directory, rebooted) {
             tracing::error!(pod = id.short(), "not recovered, left as it is: {report}");
         }
     }
@@ -58,8 +63,24 @@ fn entries<I: std::str::FromStr>(parent: &Path) -> Vec<(I, PathBuf)> {
     all.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect()
 }
 
-fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path) -> Result<(), Report> {
-    let ledger = Ledger::open("pod", directory)?;
+/// Whether the records are of an earlier boot; from now on they are of this one.
+fn rebooted(state: &Path) -> bool {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let before = std::fs::read_to_string(state.join(BOOT)).unwrap_or_default();
+    if before == boot {
+        return false;
+    }
+    if let Err(report) = record::put(state, BOOT, boot.as_bytes()) {
+        tracing::warn!("{report}");
+    }
+    !before.is_empty()
+}
+
+fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path, rebooted: bool) -> Result<(), Report> {
+    let mut ledger = Ledger::open("pod", directory)?;
+    if rebooted {
+        ledger.decide("stop")?;
+    }
     let Some(record) = record::read_pod(directory)? else {
         tracing::info!(pod = id.short(), "was half made; undone");
         let pod = Arc::new(Pod::new(

@@ -33,3 +33,42 @@ async fn after_a_reboot_there_are_images_and_no_pods() {
     assert_eq!(stage.to_end(&config).await.1, "again\n");
     stage.end().await;
 }
+
+/// A state directory that is no tmpfs outlives a boot, with records of what does not.
+#[tokio::test]
+async fn records_of_an_earlier_boot_are_of_pods_that_have_stopped() {
+    let mut stage = Stage::new("old-boot").await;
+    let id = stage.run("c", "exec sleep 1000").await;
+    stage.daemon.kill9();
+    let aside = stage.daemon.root().join("aside");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(copied.expect("cp").success());
+    };
+    std::fs::create_dir(&aside).expect("a directory");
+    let records = ["pods", "containers", "network"];
+    for name in records {
+        copy(&stage.daemon.state().join(name), &aside);
+    }
+    stage.daemon.traces.remove();
+    std::fs::create_dir_all(stage.daemon.state()).expect("a directory");
+    for name in records {
+        copy(&aside.join(name), stage.daemon.state());
+    }
+    std::fs::remove_dir_all(&aside).expect("removed");
+    std::fs::write(stage.daemon.state().join("boot"), "another\n").expect("written");
+    stage.daemon.up().await;
+    stage.client = stage.daemon.client().await;
+    let pods = stage.client.pods().await.expect("a list");
+    assert_eq!(pods.len(), 1);
+    assert_eq!(pods[0].state(), orlop_proto::runtime::v1::PodSandboxState::SandboxNotready);
+    let status = stage.client.status(&id).await.expect("its status");
+    assert_eq!(status.state(), orlop_proto::runtime::v1::ContainerState::ContainerExited);
+    assert_eq!(status.exit_code, 137);
+    stage.client.remove_pod(&stage.pod_id).await.expect("removed");
+    // The same pod again, as kubelet asks after a reboot.
+    stage.pod_id = stage.client.run_pod(&stage.pod).await.expect("a pod");
+    let config = stage.script("again", "echo again");
+    assert_eq!(stage.to_end(&config).await.1, "again\n");
+    stage.end().await;
+}
