@@ -68,5 +68,6 @@ async fn death_at_any_time_leaves_nothing_and_loses_nothing() {
         story.end().await;
     }
     say(&format!("orlopd died {deaths} times in {ROUNDS} stories"));
-    assert!(deaths >= ROUNDS / 2, "{deaths}");
+    // How many there are is chance; that there are none is not.
+    assert!(deaths >= ROUNDS / 4, "{deaths}");
 }
