@@ -3,7 +3,7 @@
 //! | room | what it is for |
 //! | --- | --- |
 //! | [`hierarchy`] | what is mounted here, and where a controller lives |
-//! | [`plan`] | limits become directories and values, in an order that the kernel accepts |
+//! | [`mod@plan`] | limits become directories and values, in an order that the kernel accepts |
 //! | [`act`] | making, ending and removing; reading what the kernel counts |
 //!
 //! *Invariant:* nobody's processes are moved or killed but those of the directory that was named. Nothing here is remembered: the

@@ -1,6 +1,6 @@
 //! Points in time as RFC 3339 says them: UTC and nine digits of a second when written, any offset and precision when read.
 //!
-//! *Invariant:* what [`write`] writes has always [`LENGTH`] bytes and sorts as text like it does as time.
+//! *Invariant:* what [`write()`] writes has always [`LENGTH`] bytes and sorts as text like it does as time.
 
 /// Bytes of `2026-01-02T15:04:05.123456789Z`.
 pub const LENGTH: usize = 30;

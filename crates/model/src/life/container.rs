@@ -233,7 +233,7 @@ mod tests {
         let stopping = State::Stopping { kill_at: now + Duration::from_secs(5) };
         let shorter = stopping.on(&Event::Stop { grace: Duration::from_secs(1) }, now, Timestamp(1));
         assert_eq!(shorter, Ok((State::Stopping { kill_at: now + Duration::from_secs(1) }, None)));
-        let longer = stopping.on(&Event::Stop { grace: Duration::from_secs(60) }, now, Timestamp(1));
+        let longer = stopping.on(&Event::Stop { grace: Duration::from_mins(1) }, now, Timestamp(1));
         assert_eq!(longer, Ok((stopping, None)));
     }
 }
