@@ -2,7 +2,7 @@
 # `make bench`: orlop and containerd beside each other in one run, by the same client, in turns. As root.
 #   PEERS   directory with peers/install.sh, peers/containerd.sh and bench/cribench (default ../shared)
 #   ROUNDS  how often each scenario is run with each (default 3)
-# Figures mean something beside each other only; docs/numbers.md (planned) keeps them with machine and date.
+# Figures mean something beside each other only; docs/numbers.md keeps them with machine and date.
 set -euo pipefail
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 peers=$(cd "${PEERS:-$checkout/../shared}" 2>/dev/null && pwd) || { echo "make bench: PEERS=DIR says where the peers are" >&2; exit 1; }
@@ -50,11 +50,14 @@ daemon=$!
 CERTS_D=$room/certs.d PAUSE=$address/pause:latest "$peers/peers/containerd.sh" start "$room/containerd" "$state/containerd.sock"
 until [ -S "$state/orlop.sock" ]; do kill -0 "$daemon"; sleep 0.1; done
 
+# Whose processes count for the memory of a pod: each its own.
+declare -A procs=([containerd]='containerd-shim|/pause' [orlop]='orlop-shim') daemons=([containerd]='(^|/)containerd$' [orlop]='(^|/)orlopd$')
 for round in $(seq "${ROUNDS:-3}"); do
-  for scenario in lifecycle exec density list logs; do
+  for scenario in lifecycle exec density logs; do
     for runtime in containerd orlop; do
       echo "== round $round, $scenario, $runtime"
-      "$room/cribench.bin" -socket "$state/$runtime.sock" -image "$image" -scenario "$scenario"
+      "$room/cribench.bin" -socket "$state/$runtime.sock" -image "$image" -scenario "$scenario" \
+        -procs "${procs[$runtime]}|${daemons[$runtime]}" -daemon "${daemons[$runtime]}"
     done
   done
 done
