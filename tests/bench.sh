@@ -60,4 +60,8 @@ for round in $(seq "${ROUNDS:-3}"); do
         -procs "${procs[$runtime]}|${daemons[$runtime]}" -daemon "${daemons[$runtime]}"
     done
   done
+  for runtime in containerd orlop; do
+    echo "== round $round, log of a fast program, $runtime"
+    "$target/log-rate" "$state/$runtime.sock" "$image" 256
+  done
 done
