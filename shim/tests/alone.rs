@@ -323,6 +323,40 @@ fn four_million_lines_come_whole() {
     trial.gone();
 }
 
+/// One line of 16 MiB: cut into parts, whole when they are joined, and the shim no larger for it.
+#[test]
+fn a_line_without_end_is_cut_into_parts_and_takes_no_memory() {
+    let script = "head -c 16777216 /dev/zero | busybox tr '\\0' x; while [ ! -e /go ]; do sleep 0.01; done";
+    let mut trial = Trial::new(&["/bin/sh", "-c", script], |plan, directory| {
+        let device = Operation::Device {
+            target: c("dev/zero"),
+            mode: libc::S_IFCHR | 0o666,
+            major: 1,
+            minor: 5,
+            uid: 0,
+            gid: 0,
+        };
+        plan.operations = operations(directory, &["/bin/sh", "-c", script], vec![device]);
+    });
+    let pid = trial.born();
+    let began = Instant::now();
+    while std::fs::metadata(trial.directory.path().join("log")).expect("a log").len() < 16 << 20 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", trial.shim.pid)).expect("it lives");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    assert!(peak.expect("a peak") < 4096, "{peak:?} KiB at most");
+    std::fs::write(format!("/proc/{pid}/root/go"), "").expect("written");
+    assert_eq!(trial.exited().code, 0);
+    let log = trial.log();
+    let joined: usize = log.lines().map(|line| line.split(" stdout P ").nth(1).expect("a part").len()).sum();
+    assert_eq!((log.lines().count(), joined), (1024, 16 << 20));
+    trial.gone();
+}
+
 #[test]
 fn a_reopened_log_is_there_when_the_answer_comes() {
     let mut trial = Trial::new(

@@ -62,7 +62,7 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
         [theirs.as_fd(), life.as_fd()].into_iter().chain(slots.iter().map(AsFd::as_fd)).collect();
     let spawned = core.shim.start(&["run", &directory.to_string_lossy()], &handed)?;
     crate::failpoint::pass("container.launched");
-    listen(core, container, ours, spawned.pidfd, true)
+    listen(core, container, ours, spawned.pidfd)
 }
 
 /// What the plan's slots hold, in their order: see [`super::plan::slots`].
@@ -122,10 +122,9 @@ pub(super) fn listen(
     container: &Arc<Container>,
     socket: OwnedFd,
     process: OwnedFd,
-    ours: bool,
 ) -> Result<(), Report> {
     let (heard, news) = mpsc::unbounded_channel();
-    let link = Link::begin(socket, process, ours, heard)?;
+    let link = Link::begin(socket, process, heard)?;
     container.life().link = Some(link);
     let (core, container) = (Arc::clone(core), Arc::clone(container));
     tokio::spawn(async move { follow(&core, &container, news).await });
@@ -143,6 +142,13 @@ async fn follow(core: &Arc<Core>, container: &Arc<Container>, mut news: mpsc::Un
             Heard::Gone => {
                 container.life().link = None;
                 Event::Ended(silent_end(core, container))
+            }
+            Heard::Cut => {
+                container.life().link = None;
+                tracing::warn!(container = container.id.short(), "its shim was lost; spoken to again");
+                let (core, container) = (Arc::clone(core), Arc::clone(container));
+                tokio::spawn(async move { super::recover::adopt(&core, &container).await });
+                return;
             }
         };
         let _ = container.tell(core, &event);

@@ -230,7 +230,7 @@ fn place(core: &Arc<Core>, container: &Arc<Container>, directory: &Path) {
 }
 
 /// Speaks to a shim that an earlier daemon started.
-async fn adopt(core: &Arc<Core>, container: &Arc<Container>) {
+pub(super) async fn adopt(core: &Arc<Core>, container: &Arc<Container>) {
     let directory = core.places.container(&container.id);
     let until = tokio::time::Instant::now() + SHIM_PATIENCE;
     let mut pause = Duration::from_millis(1);
@@ -272,7 +272,7 @@ pub(super) fn connect(
     let peer = rustix::net::sockopt::socket_peercred(&socket).map_err(failed)?;
     let process =
         rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty()).map_err(failed)?;
-    super::deeds::listen(core, container, socket, process, false)?;
+    super::deeds::listen(core, container, socket, process)?;
     container.life().link.clone().ok_or_else(|| failed(rustix::io::Errno::NOTCONN))
 }
 

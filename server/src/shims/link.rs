@@ -1,6 +1,7 @@
 //! The conversation with one shim.
 //!
-//! *Invariant:* news arrive in the order in which the shim sent them, and the last of them is [`Heard::Gone`], once its process is.
+//! *Invariant:* news arrive in the order in which the shim sent them, and the last of them is [`Heard::Gone`], once its process
+//! is, or [`Heard::Cut`].
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
@@ -8,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use orlop_model::report::{Kind, Report};
 use orlop_wire::message::{Answer, FromShim, News, Request, frame, unframe};
@@ -31,7 +33,12 @@ pub(crate) enum Heard {
     Exited(Exited),
     /// The shim itself is gone.
     Gone,
+    /// The conversation has ended, the shim has not.
+    Cut,
 }
+
+/// How long a shim may take from the end of its last conversation to its own.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
 
 struct Order {
     request: Request,
@@ -48,14 +55,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Begins it over `socket` with the shim that `process` (a pidfd) is; `ours` if it is this process's child.
+    /// Begins it over `socket` with the shim that `process` (a pidfd) is.
     ///
     /// # Errors
     /// If the socket could not be watched.
     pub(crate) fn begin(
         socket: OwnedFd,
         process: OwnedFd,
-        ours: bool,
         heard: mpsc::UnboundedSender<Heard>,
     ) -> Result<Self, Report> {
         let failed = |error: std::io::Error| Report::new(Kind::Failed, "speak to shim", "", error);
@@ -71,7 +77,7 @@ impl Link {
             execs: HashMap::new(),
             heard,
         };
-        tokio::spawn(talk.run(inbox, Arc::clone(&process), ours));
+        tokio::spawn(talk.run(inbox, Arc::clone(&process)));
         Ok(Link { orders, process })
     }
 
@@ -165,7 +171,7 @@ struct Talk {
 }
 
 impl Talk {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Order>, process: Arc<OwnedFd>, ours: bool) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Order>, process: Arc<OwnedFd>) {
         loop {
             tokio::select! {
                 order = inbox.recv() => match order {
@@ -193,8 +199,9 @@ impl Talk {
         drop(inbox);
         self.answers.clear();
         self.execs.clear();
-        wait(&process, ours).await;
-        let _ = self.heard.send(Heard::Gone);
+        // A conversation ends with its shim, a moment before the process is gone; one that was cut off can begin anew.
+        let gone = tokio::time::timeout(LAST_MOMENT, wait(&process)).await.is_ok();
+        let _ = self.heard.send(if gone { Heard::Gone } else { Heard::Cut });
     }
 
     async fn send(&mut self, order: Order) -> Result<(), Errno> {
@@ -260,7 +267,7 @@ impl Talk {
 }
 
 /// Waits until the process is gone; takes its status if it is a child.
-async fn wait(process: &Arc<OwnedFd>, ours: bool) {
+async fn wait(process: &Arc<OwnedFd>) {
     let Ok(copy) = process.try_clone() else { return };
     #[expect(
         deprecated,
@@ -270,10 +277,9 @@ async fn wait(process: &Arc<OwnedFd>, ours: bool) {
     if let Ok(watched) = watched {
         let _ = watched.readable().await;
     }
-    if ours {
-        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG;
-        let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(process.as_fd()), options);
-    }
+    // Of a child; that of another, which an earlier daemon started, is taken elsewhere.
+    let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG;
+    let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(process.as_fd()), options);
 }
 
 /// Whether the peer is still there; what it sent is appended.
@@ -300,4 +306,51 @@ fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> Result
         &mut control,
         SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
+
+    fn conversation(process: Pid) -> (Link, OwnedFd, mpsc::UnboundedReceiver<Heard>) {
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .expect("a pair");
+        let process = pidfd_open(process, PidfdFlags::empty()).expect("it is there");
+        let (heard, news) = mpsc::unbounded_channel();
+        (Link::begin(ours, process, heard).expect("begun"), theirs, news)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conversation_that_is_cut_is_told_from_a_shim_that_is_gone() {
+        let (link, theirs, mut news) = conversation(getpid());
+        drop(theirs);
+        assert!(matches!(news.recv().await, Some(Heard::Cut)));
+        assert!(link.ask(Request::Hello, Vec::new()).await.is_err());
+
+        let mut child = std::process::Command::new("/bin/sleep").arg("0").spawn().expect("started");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a number");
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("it is there");
+        let mut ended = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut ended, None).expect("it ends");
+        let (_link, theirs, mut news) = conversation(pid);
+        drop(theirs);
+        assert!(matches!(news.recv().await, Some(Heard::Gone)));
+        // Waited for already.
+        assert!(child.wait().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_asks_when_the_peer_leaves_hears_that_there_is_no_answer() {
+        let (link, theirs, _news) = conversation(getpid());
+        let asking = tokio::spawn(async move { link.ask(Request::KillAll, Vec::new()).await });
+        let mut buffer = [0; 64];
+        while !matches!(rustix::net::recv(&theirs, &mut buffer, rustix::net::RecvFlags::DONTWAIT), Ok((count, _)) if count > 0)
+        {
+            tokio::task::yield_now().await;
+        }
+        drop(theirs);
+        assert!(asking.await.expect("not cancelled").is_err());
+    }
 }
