@@ -39,11 +39,11 @@ fn failure(error: &Error) -> Failure {
     let source = std::error::Error::source(error);
     let errno = source.and_then(|source| source.downcast_ref::<std::io::Error>()?.raw_os_error());
     Failure {
-        stage: "make cgroups".into(),
-        object: String::new(),
+        stage: "cgroup".into(),
+        object: error.to_string(),
         operation: None,
         errno: errno.unwrap_or_default(),
-        detail: error.to_string(),
+        detail: String::new(),
     }
 }
 

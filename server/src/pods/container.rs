@@ -182,7 +182,7 @@ impl Container {
             tokio::spawn(async move {
                 match deed {
                     Deed::Launch => super::deeds::launch(&core, &container).await,
-                    Deed::Ask => super::deeds::ask(&core, &container).await,
+                    Deed::Ask => super::deeds::ask(&container).await,
                     Deed::Kill => super::deeds::kill(&core, &container).await,
                     Deed::TearDown => super::down::remove_container(&core, &container).await,
                 }

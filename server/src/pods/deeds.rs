@@ -214,7 +214,7 @@ pub(super) fn exit(exited: &Exited) -> Exit {
 }
 
 /// Sends the stop signal.
-pub(super) async fn ask(core: &Arc<Core>, container: &Arc<Container>) {
+pub(super) async fn ask(container: &Arc<Container>) {
     let signal = container.facts().map_or(libc::SIGTERM, |facts| facts.stop_signal);
     let link = container.life().link.clone();
     let asked = async {
@@ -234,7 +234,6 @@ pub(super) async fn ask(core: &Arc<Core>, container: &Arc<Container>) {
             );
         }
     }
-    let _ = core;
 }
 
 /// Ends every process of it: by its shim, else by the kernel, else with its shim.
