@@ -9,13 +9,29 @@ use orlop_sys::mount::{Change, set_attributes};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount, open_tree,
+    unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
 
-/// fsopen(2), fsconfig(2), fsmount(2): the root exists as a descriptor before it has a place, so nobody can swap what lies there.
+/// The layers as one overlay, attached at `place`.
 pub(super) fn overlay(
+    lower: &[CString],
+    upper: &CStr,
+    work: &CStr,
+    volatile: bool,
+    place: &CStr,
+) -> Result<OwnedFd, Errno> {
+    match by_descriptor(lower, upper, work, volatile, place) {
+        // Before Linux 6.7 there is no `lowerdir+`, and a value of fsconfig(2) has 255 bytes at most.
+        Err(Errno::INVAL) => by_options(lower, upper, work, volatile, place),
+        other => other,
+    }
+}
+
+/// fsopen(2), fsconfig(2), fsmount(2): the root exists as a descriptor before it has a place, so nobody can swap what lies there.
+fn by_descriptor(
     lower: &[CString],
     upper: &CStr,
     work: &CStr,
@@ -35,6 +51,59 @@ pub(super) fn overlay(
     fsconfig_create(overlay.as_fd())?;
     let root = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
     attach(root, place)
+}
+
+/// mount(2): all layers in one line of options, which is a page at most.
+fn by_options(
+    lower: &[CString],
+    upper: &CStr,
+    work: &CStr,
+    volatile: bool,
+    place: &CStr,
+) -> Result<OwnedFd, Errno> {
+    let mut line = Line { bytes: [0; PAGE], length: 0 };
+    line.add(b"lowerdir=")?;
+    for (number, layer) in lower.iter().enumerate() {
+        line.add(if number == 0 { b"" } else { b":" })?;
+        line.path(layer)?;
+    }
+    line.add(b",upperdir=")?;
+    line.path(upper)?;
+    line.add(b",workdir=")?;
+    line.path(work)?;
+    line.add(if volatile { b",volatile" } else { b"" })?;
+    let options = CStr::from_bytes_until_nul(&line.bytes).map_err(|_| Errno::NAMETOOLONG)?;
+    mount("overlay", place, "overlay", MountFlags::empty(), options)?;
+    rustix::fs::openat(CWD, place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// What mount(2) takes of options.
+const PAGE: usize = 4096;
+
+/// A line of options, made without allocating.
+struct Line {
+    bytes: [u8; PAGE],
+    length: usize,
+}
+
+impl Line {
+    fn add(&mut self, part: &[u8]) -> Result<(), Errno> {
+        // One byte is left for the NUL.
+        let room = self.bytes[..PAGE - 1].get_mut(self.length..self.length + part.len());
+        room.ok_or(Errno::NAMETOOLONG)?.copy_from_slice(part);
+        self.length += part.len();
+        Ok(())
+    }
+
+    /// A path, with what would end it escaped as overlayfs reads it.
+    fn path(&mut self, path: &CStr) -> Result<(), Errno> {
+        path.to_bytes().iter().try_for_each(|byte| {
+            if matches!(byte, b':' | b',' | b'\\') {
+                self.add(b"\\")?;
+            }
+            self.add(&[*byte])
+        })
+    }
 }
 
 /// A directory of the host as the root: a bind mount of its own, so that it can be pivoted to.
@@ -91,4 +160,38 @@ pub(crate) fn enter(root: BorrowedFd<'_>) -> Result<(), Errno> {
 pub(super) fn freeze() -> Result<(), Errno> {
     let change = Change { set: orlop_sys::mount::READ_ONLY, ..Change::default() };
     set_attributes(CWD, c"/", false, change)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ways show the same root, odd names included.
+    #[test]
+    fn layers_are_seen_through_options_as_through_descriptors() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let c = |name: &str| CString::new(at(name).display().to_string()).expect("no NUL");
+        for name in ["one,a:b\\c", "two", "upper", "work", "upper2", "work2", "place", "place2"] {
+            std::fs::create_dir(at(name)).expect("made");
+        }
+        std::fs::write(at("one,a:b\\c").join("file"), "of one").expect("written");
+        std::fs::write(at("two").join("file"), "of two").expect("written");
+        std::fs::write(at("two").join("other"), "of two").expect("written");
+        let lower = [c("one,a:b\\c"), c("two")];
+        // In a mount namespace of this thread's own, so that nothing is left when it ends.
+        let kinds = libc::CLONE_FS | libc::CLONE_NEWNS;
+        orlop_sys::namespace::unshare(u64::from(kinds.cast_unsigned())).expect("as root");
+        propagate(CWD, c"/", libc::MS_PRIVATE | libc::MS_REC).expect("private");
+        let ways = [
+            by_options(&lower, &c("upper"), &c("work"), true, &c("place")),
+            by_descriptor(&lower, &c("upper2"), &c("work2"), true, &c("place2")),
+        ];
+        for (way, place) in ways.into_iter().zip(["place", "place2"]) {
+            way.expect("mounted");
+            let read = |name| std::fs::read_to_string(at(place).join(name)).expect("seen");
+            assert_eq!((read("file").as_str(), read("other").as_str()), ("of one", "of two"));
+            unmount(at(place), UnmountFlags::DETACH).expect("unmounted");
+        }
+    }
 }
