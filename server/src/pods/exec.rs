@@ -6,8 +6,8 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use orlop_model::life::container::State;
@@ -38,7 +38,11 @@ pub(crate) struct Outcome {
     pub(crate) code: i32,
 }
 
-static NUMBER: AtomicU64 = AtomicU64::new(1);
+/// The number of the next exec. It goes on where no earlier daemon can have been: what such a one left running has its cgroup still.
+static NUMBER: LazyLock<AtomicU64> = LazyLock::new(|| {
+    let milliseconds = super::now().0 / 1_000_000;
+    AtomicU64::new(u64::try_from(milliseconds).unwrap_or_default() << 8)
+});
 
 /// Runs `command` in the container to its end; `timeout` none: however long it takes.
 ///
