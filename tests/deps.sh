@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 # A command (or file) that must be there, and the package that has it.
 needs=(
   cc:gcc /usr/include/stdio.h:libc6-dev musl-gcc:musl-tools make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates
-  docker-registry:docker-registry /bin/busybox:busybox-static ip:iproute2 ps:procps unshare:util-linux
+  docker-registry:docker-registry /bin/busybox:busybox-static ip:iproute2 nft:nftables ps:procps unshare:util-linux
   protoc:protobuf-compiler /usr/bin/python3:python3-minimal
 )
 missing=()

@@ -68,12 +68,21 @@ impl<'a> Program<'a> {
     }
 }
 
+/// A container that an exec gets into.
+#[derive(Clone, Copy)]
+pub(crate) struct Container<'a> {
+    /// Its first process.
+    pub(crate) process: BorrowedFd<'a>,
+    /// That process's root, `/proc/PID/root` of proc(5).
+    pub(crate) root: &'a std::ffi::CStr,
+}
+
 /// What a child has in its hands while it is being born.
 pub(crate) struct Child<'a> {
     /// Descriptors that the launcher handed over.
     pub(crate) slots: &'a [OwnedFd],
-    /// The container's first process, for an exec.
-    pub(crate) container: Option<BorrowedFd<'a>>,
+    /// The container, for an exec.
+    pub(crate) container: Option<Container<'a>>,
     /// Where a terminal's master is sent.
     pub(crate) report: BorrowedFd<'a>,
     /// What is executed at the end.
@@ -139,7 +148,9 @@ impl Child<'_> {
         use Operation as O;
         match operation {
             O::Join { slot, kind } => namespaces::join(self.slot(*slot)?, *kind),
-            O::JoinContainer { kinds } => namespaces::join_all(self.container.ok_or(Errno::SRCH)?, *kinds),
+            O::JoinContainer { kinds } => {
+                namespaces::join_container(self.container.ok_or(Errno::SRCH)?, *kinds)
+            }
             O::EnterCgroup { procs } => namespaces::enter_cgroup(procs),
             O::Unshare { flags } => orlop_sys::namespace::unshare(*flags),
             O::Propagation { flags } | O::RootPropagation { flags } => {

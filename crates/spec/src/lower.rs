@@ -86,13 +86,13 @@ pub struct Facts<'a> {
     pub layout: &'a CgroupLayout,
     /// Cgroups that the shim makes, with what is written to them.
     pub cgroups: Vec<Cgroup>,
-    /// `cgroup.procs` files that the container's process enters by itself.
+    /// `tasks` (v1) or `cgroup.procs` files that the container's process enters by itself.
     pub enter: Vec<CString>,
     /// Directory of the unified hierarchy into which it is cloned.
     pub unified: Option<CString>,
     /// Where an out-of-memory kill is seen.
     pub oom: Oom,
-    /// `cgroup.procs` files of the shim.
+    /// `tasks` (v1) or `cgroup.procs` files of the shim.
     pub shim_cgroups: Vec<CString>,
     /// Input and output; `terminal` is taken from the spec.
     pub stdio: Stdio,

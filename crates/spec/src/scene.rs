@@ -185,9 +185,7 @@ impl Scene {
             },
             layout: &self.node.cgroups,
             cgroups: vec![Cgroup { directory: own("memory"), writes: vec![limit], keep: false }],
-            enter: vec![
-                CString::new("/sys/fs/cgroup/memory/kubepods/pod1/main/cgroup.procs").expect("no NUL"),
-            ],
+            enter: vec![CString::new("/sys/fs/cgroup/memory/kubepods/pod1/main/tasks").expect("no NUL")],
             unified: None,
             oom: Oom::V1 { directory: own("memory") },
             shim_cgroups: Vec::new(),

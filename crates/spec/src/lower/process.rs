@@ -21,7 +21,7 @@ const UMASK: u32 = 0o022;
 /// What an exec needs beside its process.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecFacts<'a> {
-    /// `cgroup.procs` files of the container.
+    /// `tasks` (v1) or `cgroup.procs` files of the container.
     pub enter: &'a [CString],
     /// `CLONE_NEW*` kinds of its namespaces: [`super::kinds`].
     pub kinds: u64,

@@ -141,7 +141,7 @@ fn version_1_cgroups_are_shown_by_namespace_or_bound() {
     assert_eq!(
         shown,
         [
-            "enter cgroup /sys/fs/cgroup/memory/kubepods/pod1/main/cgroup.procs",
+            "enter cgroup /sys/fs/cgroup/memory/kubepods/pod1/main/tasks",
             "mount tmpfs tmpfs at /sys/fs/cgroup nosuid,nodev,noexec mode=755",
             "mount cgroup cgroup at /sys/fs/cgroup/cpu,cpuacct ro,nosuid,nodev,noexec cpu cpuacct",
             "symlink /sys/fs/cgroup/cpu -> cpu,cpuacct",
@@ -376,7 +376,7 @@ fn an_exec_joins_and_becomes_what_the_container_is() {
     let mut process = composed.spec.process().clone().expect("set");
     process.set_args(Some(words(&["true"])));
     let facts = ExecFacts {
-        enter: &[c"/sys/fs/cgroup/memory/x/cgroup.procs".into()],
+        enter: &[c"/sys/fs/cgroup/memory/x/tasks".into()],
         kinds: kinds(&linux),
         seccomp: linux.seccomp().as_ref(),
         raw_environment: &[],
@@ -390,7 +390,7 @@ fn an_exec_joins_and_becomes_what_the_container_is() {
         [
             "session",
             "oom_score_adj 0",
-            "enter cgroup /sys/fs/cgroup/memory/x/cgroup.procs",
+            "enter cgroup /sys/fs/cgroup/memory/x/tasks",
             "join the container's mount,cgroup,uts,ipc,pid,net",
         ]
     );
