@@ -26,6 +26,7 @@ use std::sync::mpsc;
 use orlop_model::id::PodId;
 use orlop_model::report::{Kind, Report};
 use orlop_network::PodSocket;
+use rustix::io::Errno;
 
 /// Which namespaces a pod gets, and what they hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,26 +74,46 @@ impl Room {
     /// # Errors
     /// Which step could not be done.
     pub(crate) fn enter(state: &Path) -> Result<Self, Report> {
+        let directory = state.join("ns");
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut tries = std::iter::once(None).chain((0..processors).map(Some));
+        loop {
+            match Self::enter_on(&directory, tries.next().flatten())? {
+                Ok(room) => return Ok(room),
+                // A mount namespace can be pinned only in one that is older, and since Linux 6.18 the kernel tells that by numbers
+                // that each processor gives out in runs of its own: the right one is tried, whichever it is.
+                Err(Errno::INVAL) if tries.size_hint().0 > 0 => {}
+                Err(errno) => {
+                    return Err(Report::new(
+                        Kind::Failed,
+                        "pin room",
+                        directory.display().to_string(),
+                        errno,
+                    ));
+                }
+            }
+        }
+    }
+
+    /// One try, with a new room made on this processor; the inner error is the pin's.
+    fn enter_on(directory: &Path, processor: Option<usize>) -> Result<Result<Self, Errno>, Report> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready, entered) = mpsc::channel();
-        let directory = state.join("ns");
+        let failed =
+            |cause: String| Report::new(Kind::Failed, "enter room", directory.display().to_string(), cause);
         std::thread::Builder::new()
             .name("room".into())
             .stack_size(256 << 10)
             .spawn({
-                let directory = directory.clone();
-                move || entry::live(&directory, &ready, &inbox)
+                let directory = directory.to_owned();
+                move || entry::live(&directory, processor, &ready, &inbox)
             })
-            .map_err(|error| {
-                Report::new(Kind::Failed, "enter room", directory.display().to_string(), error)
-            })?;
-        let outcome = entered.recv().unwrap_or_else(|_| {
-            Err(Report::new(Kind::Failed, "enter room", directory.display().to_string(), "its thread ended"))
-        });
-        if let Some(thread) = outcome? {
-            entry::pin(&directory, thread)?;
-        }
-        Ok(Room { jobs })
+            .map_err(|error| failed(error.to_string()))?;
+        let outcome = entered.recv().unwrap_or_else(|_| Err(failed("its thread ended".into())));
+        Ok(match outcome? {
+            Some(thread) => entry::pin(directory, thread).map(|()| Room { jobs }),
+            None => Ok(Room { jobs }),
+        })
     }
 
     /// Lets go of the room's pins in the host; the room is gone when its thread is. For a daemon that leaves no pod.

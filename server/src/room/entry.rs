@@ -22,10 +22,11 @@ const PIN: &str = "room";
 /// The life of the room's thread: enters, says how that went (with its own number if the room is new), then works.
 pub(super) fn live(
     directory: &Path,
+    processor: Option<usize>,
     ready: &mpsc::Sender<Result<Option<i32>, Report>>,
     inbox: &mpsc::Receiver<Job>,
 ) {
-    let inside = match enter(directory) {
+    let inside = match enter(directory, processor) {
         Ok((inside, new)) => {
             let thread = new.then(|| gettid().as_raw_nonzero().get());
             if ready.send(Ok(thread)).is_err() {
@@ -43,7 +44,7 @@ pub(super) fn live(
     }
 }
 
-fn enter(directory: &Path) -> Result<(Inside, bool), Report> {
+fn enter(directory: &Path, processor: Option<usize>) -> Result<(Inside, bool), Report> {
     let failed = |step: &'static str| {
         let object = directory.display().to_string();
         move |errno: Errno| Report::new(Kind::Failed, "enter room", object, format!("{step}: {errno}"))
@@ -59,9 +60,22 @@ fn enter(directory: &Path) -> Result<(Inside, bool), Report> {
     }
     std::fs::create_dir_all(directory)
         .map_err(|error| Report::new(Kind::Failed, "enter room", directory.display().to_string(), error))?;
-    orlop_sys::namespace::unshare(u64::from(libc::CLONE_NEWNS.cast_unsigned())).map_err(failed("unshare"))?;
+    unshare_on(processor).map_err(failed("unshare"))?;
     build(directory).map_err(failed("build"))?;
     Ok((inside, true))
+}
+
+/// A mount namespace of the thread's own, made on this processor.
+fn unshare_on(processor: Option<usize>) -> Result<(), Errno> {
+    let before = rustix::thread::sched_getaffinity(None)?;
+    if let Some(processor) = processor {
+        let mut only = rustix::thread::CpuSet::new();
+        only.set(processor);
+        rustix::thread::sched_setaffinity(None, &only)?;
+    }
+    let made = orlop_sys::namespace::unshare(u64::from(libc::CLONE_NEWNS.cast_unsigned()));
+    rustix::thread::sched_setaffinity(None, &before)?;
+    made
 }
 
 /// An empty root with a procfs: nothing of the host's mounts is held, so none of them is kept busy.
@@ -95,7 +109,7 @@ pub(super) fn fresh(kind: &str, options: &[(&str, &str)]) -> Result<OwnedFd, Err
 
 /// Pins the namespace of `thread` in the host. The directory is a private mount of its own: a mount namespace can be pinned
 /// nowhere else (mount_namespaces(7)).
-pub(super) fn pin(directory: &Path, thread: i32) -> Result<(), Report> {
+pub(super) fn pin(directory: &Path, thread: i32) -> Result<(), Errno> {
     let file = directory.join(PIN);
     let pin = || -> Result<(), Errno> {
         mount_bind(directory, directory)?;
@@ -104,10 +118,7 @@ pub(super) fn pin(directory: &Path, thread: i32) -> Result<(), Report> {
         drop(rustix::fs::open(&file, flags, Mode::from_raw_mode(0o600))?);
         mount_bind(format!("/proc/self/task/{thread}/ns/mnt"), &file)
     };
-    pin().map_err(|errno| {
-        unpin(directory);
-        Report::new(Kind::Failed, "pin room", file.display().to_string(), errno)
-    })
+    pin().inspect_err(|_| unpin(directory))
 }
 
 /// Takes the pin down. What is not there is fine.
