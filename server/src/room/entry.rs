@@ -83,6 +83,9 @@ fn build(directory: &Path) -> Result<(), Errno> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let root = fresh("tmpfs", &[("mode", "0755"), ("size", "16m")])?;
     move_mount(root.as_fd(), "", CWD, directory, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    // To the root of the mount namespace: in a chroot it is another than the process's, and it is what the next daemon will enter.
+    let own = rustix::fs::open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount))?;
     rustix::process::fchdir(&root)?;
     for name in ["proc", "pods"] {
         rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755))?;

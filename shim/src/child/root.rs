@@ -14,6 +14,7 @@ use rustix::mount::{
     unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
+use rustix::thread::LinkNameSpaceType;
 
 /// The layers as one overlay, attached at `place`.
 pub(super) fn overlay(
@@ -144,8 +145,13 @@ pub(crate) fn propagate(directory: BorrowedFd<'_>, path: &CStr, flags: u64) -> R
 }
 
 /// `pivot_root(2)` onto itself: the old root comes to lie on the new one and is let go.
+///
+/// The old root is that of the mount namespace, which lies above the process's own where the daemon was started in a chroot; setns(2)
+/// into the namespace where the process is already leads there. So nothing of the host is left in the container's.
 pub(crate) fn enter(root: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own = rustix::fs::openat(CWD, "/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::thread::move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount))?;
     let old = rustix::fs::openat(CWD, "/", flags, Mode::empty())?;
     fchdir(root)?;
     pivot_root(".", ".")?;
