@@ -68,21 +68,12 @@ impl<'a> Program<'a> {
     }
 }
 
-/// A container that an exec gets into.
-#[derive(Clone, Copy)]
-pub(crate) struct Container<'a> {
-    /// Its first process.
-    pub(crate) process: BorrowedFd<'a>,
-    /// That process's root, `/proc/PID/root` of proc(5).
-    pub(crate) root: &'a std::ffi::CStr,
-}
-
 /// What a child has in its hands while it is being born.
 pub(crate) struct Child<'a> {
     /// Descriptors that the launcher handed over.
     pub(crate) slots: &'a [OwnedFd],
-    /// The container, for an exec.
-    pub(crate) container: Option<Container<'a>>,
+    /// The container's first process, for an exec.
+    pub(crate) container: Option<BorrowedFd<'a>>,
     /// Where a terminal's master is sent.
     pub(crate) report: BorrowedFd<'a>,
     /// What is executed at the end.
@@ -178,7 +169,7 @@ impl Child<'_> {
             }
             O::MakeDirectory { target, mode } => place::directory(self.root()?, target, *mode).map(drop),
             O::Terminal { console, rows, columns } => self.open_terminal(*console, *rows, *columns),
-            O::Sysctl { name, value } => mounts::sysctl(self.root()?, name, value),
+            O::Sysctl { name, value } => mounts::sysctl(name, value),
             O::Hostname { name } => rustix::system::sethostname(name.to_bytes()),
             O::Domainname { name } => rustix::system::setdomainname(name.to_bytes()),
             O::Mask { target } => mounts::mask(self.root()?, target),

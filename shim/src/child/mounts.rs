@@ -145,7 +145,7 @@ pub(super) fn device(
 }
 
 /// A value written below a procfs of our own: not through one that an image could have put there (CVE-2025-52881).
-pub(super) fn sysctl(_root: BorrowedFd<'_>, name: &CStr, value: &CStr) -> Result<(), Errno> {
+pub(super) fn sysctl(name: &CStr, value: &CStr) -> Result<(), Errno> {
     let proc = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(proc.as_fd())?;
     let proc = fsmount(proc.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;

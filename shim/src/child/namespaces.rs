@@ -7,8 +7,6 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
-use super::Container;
-
 /// setns(2) into the namespace that `held` names; `kind` 0 for whatever it is.
 pub(super) fn join(held: BorrowedFd<'_>, kind: u64) -> Result<(), Errno> {
     const KINDS: [(i32, LinkNameSpaceType); 7] = [
@@ -27,18 +25,10 @@ pub(super) fn join(held: BorrowedFd<'_>, kind: u64) -> Result<(), Errno> {
     rustix::thread::move_into_link_name_space(held, wanted)
 }
 
-/// setns(2) by pidfd, into several of the container's namespaces at once, and into its root: setns alone leads to the root of the
-/// mount namespace, which lies above the container's where the daemon was started in a chroot.
-pub(super) fn join_container(container: Container<'_>, kinds: u64) -> Result<(), Errno> {
+/// setns(2) by pidfd, into several of the container's namespaces at once; the root of its mount namespace is its root.
+pub(super) fn join_container(process: BorrowedFd<'_>, kinds: u64) -> Result<(), Errno> {
     let kinds = u32::try_from(kinds).ok().and_then(ThreadNameSpaceType::from_bits).ok_or(Errno::INVAL)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, container.root, flags, Mode::empty())?;
-    rustix::thread::move_into_thread_name_spaces(container.process, kinds)?;
-    if kinds.contains(ThreadNameSpaceType::MOUNT) {
-        rustix::process::fchdir(root)?;
-        rustix::process::chroot(".")?;
-    }
-    Ok(())
+    rustix::thread::move_into_thread_name_spaces(process, kinds)
 }
 
 /// Writes 0, which means the writer, to a `cgroup.procs`.

@@ -18,7 +18,7 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use super::Shim;
 use super::poll::Source;
 use crate::birth::{self, Born};
-use crate::child::{Child, Container, Failed, Program};
+use crate::child::{Child, Failed, Program};
 use crate::record::failure;
 
 /// A process on its way to exec: where its report comes from.
@@ -103,7 +103,7 @@ pub(crate) struct Seed<'a> {
     pub(crate) unified: Option<&'a std::ffi::CStr>,
     pub(crate) operations: &'a [Operation],
     pub(crate) slots: &'a [OwnedFd],
-    pub(crate) container: Option<Container<'a>>,
+    pub(crate) container: Option<BorrowedFd<'a>>,
     pub(crate) stdio: Option<[BorrowedFd<'a>; 3]>,
 }
 
@@ -284,9 +284,6 @@ impl Shim {
         if self.processes.execs.contains_key(&request.number) {
             return Err(failure("exec", "number in use", Errno::EXIST));
         }
-        // Its number is its own as long as it is not waited for.
-        let root = std::ffi::CString::new(format!("/proc/{}/root", self.processes.first.pid))
-            .map_err(|_| failure("exec", "root", Errno::INVAL))?;
         crate::cgroups::make(&request.cgroups)?;
         let stdio = request
             .stdio
@@ -297,7 +294,7 @@ impl Shim {
             unified: request.unified.as_deref(),
             operations: &request.operations,
             slots: &[],
-            container: Some(Container { process: self.processes.first.pidfd.as_fd(), root: &root }),
+            container: Some(self.processes.first.pidfd.as_fd()),
             stdio,
         };
         let (pid, pidfd, birth) = bear(&seed).inspect_err(|_| {
