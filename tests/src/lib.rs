@@ -8,6 +8,7 @@
 //! | [`http`], [`registry`] | Debian's docker-registry on a free port, and how an image gets into it |
 //! | [`cri`] | a CRI client |
 //! | [`daemon`], [`leaks`] | an orlopd of one's own, and whether anything is left of it |
+//! | [`kubelet`] | a kubelet by itself on that orlopd |
 //! | [`hash`] | digests, base64 |
 //! | [`tidy`] | the source as text, for the tests of its order |
 //!
@@ -20,6 +21,7 @@ pub mod daemon;
 pub mod hash;
 pub mod http;
 pub mod image;
+pub mod kubelet;
 pub mod layer;
 pub mod leaks;
 pub mod place;
