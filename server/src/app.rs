@@ -1,7 +1,7 @@
 //! The composition root: what is made of what, in which order, and how it ends.
 //!
 //! ```text
-//!  log ─▶ directories ─▶ node ─▶ room ─▶ network, images, shim ─▶ records read ─▶ socket served ─▶ shims adopted
+//!  log ─▶ directories ─▶ socket ─▶ node ─▶ room ─▶ network, images, shim ─▶ records read ─▶ socket served ─▶ shims adopted
 //! ```
 //!
 //! *Invariant:* the socket answers before any shim has been heard. An orderly end leaves containers running and, where there is no
@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orlop_model::report::{Kind, Report};
 use orlop_proto::orlop::v1::orlop_server::OrlopServer;
@@ -36,6 +36,8 @@ use crate::shims::Program;
 const LARGEST_MESSAGE: usize = 16 << 20;
 /// How long work behind callers' backs may go on after the daemon was asked to end.
 const END_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a daemon that was killed may take to be gone.
+const LAST_BREATH: Duration = Duration::from_secs(1);
 
 fn failed(stage: &str, path: &Path) -> impl Fn(std::io::Error) -> Report {
     let (stage, path) = (stage.to_owned(), path.display().to_string());
@@ -53,6 +55,10 @@ pub(crate) fn run(flags: &Flags, config: &Config) -> Result<(), Report> {
     let places = Places { root: flags.root.clone(), state: flags.state.clone() };
     places.make()?;
     let _alone = alone(&places)?;
+    let socket = flags.socket().map_err(|cause| Report::new(Kind::BadRequest, "--socket", "", cause))?;
+    // Before all that takes time: who comes meanwhile waits a moment, and is not refused. A refused gRPC client waits a whole second
+    // before it tries again.
+    let listener = observe::listen(&socket).map_err(failed("listen", &socket))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4))
         .thread_keep_alive(Duration::from_secs(2))
@@ -60,7 +66,8 @@ pub(crate) fn run(flags: &Flags, config: &Config) -> Result<(), Report> {
         .enable_all()
         .build()
         .map_err(failed("start threads", &places.state))?;
-    let outcome = runtime.block_on(serve(flags, config, places));
+    let outcome = runtime.block_on(serve(config, places, &socket, listener));
+    let _ = std::fs::remove_file(&socket);
     // Threads that hang in the kernel end with the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
@@ -82,25 +89,35 @@ fn alone(places: &Places) -> Result<rustix::fd::OwnedFd, Report> {
     let file =
         rustix::fs::open(&path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
     let file = file.map_err(io)?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Report::new(
+    let locked = || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+    let deadline = Instant::now() + LAST_BREATH;
+    while locked().is_err() {
+        if Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        return Err(Report::new(
             Kind::WrongState,
             "--state",
             places.state.display().to_string(),
             "another orlopd works here",
         )
-        .advise("give each daemon its own --root, --state and --socket")
-    })?;
+        .advise("give each daemon its own --root, --state and --socket"));
+    }
     Ok(file)
 }
 
-async fn serve(flags: &Flags, config: &Config, places: Places) -> Result<(), Report> {
+async fn serve(
+    config: &Config,
+    places: Places,
+    socket: &Path,
+    listener: std::os::unix::net::UnixListener,
+) -> Result<(), Report> {
     let core = compose(config, places)?;
     let calls =
         Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
     recover::recover(&core);
-    let socket = flags.socket().map_err(|cause| Report::new(Kind::BadRequest, "--socket", "", cause))?;
-    let listener = observe::listen(&socket).map_err(failed("listen", &socket))?;
+    let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen", socket))?;
     if let Some(address) = &config.metrics.address {
         observe::serve(address, Arc::clone(&calls))
             .await
@@ -117,10 +134,9 @@ async fn serve(flags: &Flags, config: &Config, places: Places) -> Result<(), Rep
             asked_to_end().await;
             notify("STOPPING=1");
         });
-    let ended = end_of(served, &socket).await;
+    let ended = end_of(served, socket).await;
     core.later.finish(END_PATIENCE).await;
     leave_nothing(&core).await;
-    let _ = std::fs::remove_file(&socket);
     if let Some(Listen::Unix(path)) = &config.metrics.address {
         let _ = std::fs::remove_file(path);
     }

@@ -85,7 +85,7 @@ pub(crate) async fn serve(address: &Listen, calls: Arc<Calls>) -> std::io::Resul
             });
         }
         Listen::Unix(path) => {
-            let listener = listen(path)?;
+            let listener = tokio::net::UnixListener::from_std(listen(path)?)?;
             tracing::info!(path = %path.display(), "metrics");
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
@@ -97,23 +97,26 @@ pub(crate) async fn serve(address: &Listen, calls: Arc<Calls>) -> std::io::Resul
     Ok(())
 }
 
-/// A listening Unix socket of mode 0660, in the place of one that nobody listens on.
+/// A listening Unix socket of mode 0660, in the place of one that nobody listens on. It takes that place by a rename: the name always
+/// leads to a socket.
 ///
 /// # Errors
 /// `AddrInUse` if somebody listens.
-pub(crate) fn listen(path: &Path) -> std::io::Result<tokio::net::UnixListener> {
+pub(crate) fn listen(path: &Path) -> std::io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(std::io::ErrorKind::AddrInUse.into());
-        }
-        std::fs::remove_file(path)?;
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(std::io::ErrorKind::AddrInUse.into());
     }
-    let listener = tokio::net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("~");
+    let _ = std::fs::remove_file(&beside);
+    let listener = std::os::unix::net::UnixListener::bind(&beside)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o660))?;
+    listener.set_nonblocking(true)?;
+    std::fs::rename(&beside, path)?;
     Ok(listener)
 }
 
