@@ -17,6 +17,7 @@ mod runtime;
 mod sandbox;
 mod shape;
 pub(crate) mod status;
+mod stream;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -205,16 +206,16 @@ impl RuntimeService for Edge {
 
     async fn stream_pod_sandboxes(
         &self,
-        _: Request<v1::StreamPodSandboxesRequest>,
+        request: Request<v1::StreamPodSandboxesRequest>,
     ) -> Answer<Self::StreamPodSandboxesStream> {
-        self.not_served("StreamPodSandboxes")
+        self.look("StreamPodSandboxes", || sandbox::list::streamed(&self.core, request.into_inner()))
     }
 
     async fn stream_containers(
         &self,
-        _: Request<v1::StreamContainersRequest>,
+        request: Request<v1::StreamContainersRequest>,
     ) -> Answer<Self::StreamContainersStream> {
-        self.not_served("StreamContainers")
+        self.look("StreamContainers", || container::list::streamed(&self.core, request.into_inner()))
     }
 
     async fn update_container_resources(
@@ -347,8 +348,11 @@ impl ImageService for Edge {
         self.look("ListImages", || image::list::answer(&self.core, request.into_inner()))
     }
 
-    async fn stream_images(&self, _: Request<v1::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
-        self.not_served("StreamImages")
+    async fn stream_images(
+        &self,
+        request: Request<v1::StreamImagesRequest>,
+    ) -> Answer<Self::StreamImagesStream> {
+        self.look("StreamImages", || image::list::streamed(&self.core, request.into_inner()))
     }
 
     async fn image_status(
