@@ -104,6 +104,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Ports of a pod.
 pub trait Ports: Send + Sync {
+    /// The ports that were asked for over CRI. A WebSocket of the older form has a pair of channels for each of them, in this order;
+    /// SPDY names its ports itself. Where it is empty, the query of the connection's URL counts.
+    fn asked(&self) -> Vec<u16> {
+        Vec::new()
+    }
+
     /// Connects to one.
     ///
     /// # Errors
