@@ -217,7 +217,7 @@ pub fn oom_kills(directory: &Path) -> Result<u64, Error> {
 }
 
 /// A cgroup and all below it.
-fn tree(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn tree(directory: &Path) -> Vec<PathBuf> {
     let mut places = vec![directory.to_owned()];
     let mut next = 0;
     while let Some(place) = places.get(next) {

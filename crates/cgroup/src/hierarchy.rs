@@ -68,6 +68,8 @@ pub struct Hierarchies {
     v2: BTreeSet<String>,
     /// Whether v1's memory controller counts swap.
     swap: bool,
+    /// Sizes of huge pages, as the names of files have them (`2MB`).
+    page_sizes: Vec<String>,
 }
 
 impl Hierarchies {
@@ -89,6 +91,7 @@ impl Hierarchies {
         }
         found.swap =
             found.v1.get("memory").is_some_and(|memory| memory.join("memory.memsw.limit_in_bytes").exists());
+        found.page_sizes = page_sizes(&root.join("sys/kernel/mm/hugepages"));
         found
     }
 
@@ -150,6 +153,12 @@ impl Hierarchies {
         self.swap
     }
 
+    /// The sizes of huge pages that this machine has, as the names of the controller's files have them (`2MB`), in order.
+    #[must_use]
+    pub fn page_sizes(&self) -> &[String] {
+        &self.page_sizes
+    }
+
     /// The v1 mounts, each once, with the controllers that share it.
     #[must_use]
     pub fn v1_mounts(&self) -> BTreeMap<&Path, Vec<&str>> {
@@ -185,6 +194,24 @@ impl Hierarchies {
             self.unified().filter(|_| with_unified).map(|mount| mount.join(&below).join("cgroup.procs"));
         v1.chain(unified).map(|file| c_path(&file)).collect()
     }
+}
+
+/// Entries `hugepages-2048kB`, as the hugetlb controller writes their sizes (`mem_fmt` of mm/hugetlb_cgroup.c).
+fn page_sizes(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let size = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let kilobytes = name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?;
+        kilobytes.parse::<u64>().ok()
+    };
+    let mut sizes: Vec<u64> = entries.flatten().filter_map(size).collect();
+    sizes.sort_unstable();
+    let name = |size: u64| match size {
+        size if size >= 1 << 20 => format!("{}GB", size >> 20),
+        size if size >= 1 << 10 => format!("{}MB", size >> 10),
+        size => format!("{size}KB"),
+    };
+    sizes.into_iter().map(name).collect()
 }
 
 /// A cgroup path without its leading slash.

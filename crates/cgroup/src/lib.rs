@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`hierarchy`] | what is mounted here, and where a controller lives |
 //! | [`mod@plan`] | limits become directories and values, in an order that the kernel accepts |
-//! | [`act`] | making, ending and removing; reading what the kernel counts |
+//! | [`act`] | making, ending and removing |
+//! | [`count`] | what the kernel counts |
 //!
 //! *Invariant:* nobody's processes are moved or killed but those of the directory that was named. Nothing here is remembered: the
 //! kernel's own files are the truth.
@@ -12,6 +13,7 @@
 //! Sources: `Documentation/admin-guide/cgroup-v1/` and `cgroup-v2.rst` of the kernel, cgroups(7).
 
 pub mod act;
+pub mod count;
 pub mod hierarchy;
 pub mod plan;
 
