@@ -281,9 +281,10 @@ impl RuntimeService for Edge {
 
     async fn update_runtime_config(
         &self,
-        _: Request<v1::UpdateRuntimeConfigRequest>,
+        request: Request<v1::UpdateRuntimeConfigRequest>,
     ) -> Answer<v1::UpdateRuntimeConfigResponse> {
-        self.not_served("UpdateRuntimeConfig")
+        let work = runtime::update_config::answer(self.core.clone(), request.into_inner());
+        self.carry_out("UpdateRuntimeConfig", work).await
     }
 
     async fn checkpoint_container(

@@ -2,10 +2,12 @@
 //!
 //! *Invariant:* the network's own sockets are asked on a thread that may block, never on one that serves calls.
 
+mod cidr;
+
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use orlop_model::id::PodId;
 use orlop_model::pod::HostPort;
@@ -18,10 +20,15 @@ use crate::blocking::blocking;
 use crate::config::{self, NetworkMode};
 use crate::room;
 
+pub(crate) use cidr::PodCidr;
+
 /// Who makes pods' networks.
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
-    bridge: Option<Arc<Bridge>>,
+    /// Locked for writing while its subnets are changed, for reading by all other work on it.
+    bridge: Option<Arc<RwLock<Arc<Bridge>>>>,
+    /// Where the network's records lie.
+    directory: PathBuf,
 }
 
 impl Network {
@@ -30,20 +37,22 @@ impl Network {
     /// # Errors
     /// A setting that cannot be.
     pub(crate) fn new(config: &config::Network, state: &Path) -> Result<Self, Report> {
+        let directory = state.join("network");
         if config.mode == NetworkMode::Cni {
-            return Ok(Network { bridge: None });
+            return Ok(Network { bridge: None, directory });
         }
         let bad = |error| Report::new(Kind::BadRequest, "[network] subnet", "", error);
         let subnet6 =
             config.subnet6.map(|net| Net6::new(net.address, net.prefix)).transpose().map_err(bad)?;
-        let settings = Settings {
+        let mut settings = Settings {
             bridge: config.bridge.clone(),
             subnet: Net4::new(config.subnet.address, config.subnet.prefix).map_err(bad)?,
             subnet6,
-            state_dir: state.join("network"),
+            state_dir: directory.clone(),
             tag: tag(state),
         };
-        Ok(Network { bridge: Some(Arc::new(Bridge::new(settings)?)) })
+        PodCidr::recorded(&directory).put_into(&mut settings);
+        Ok(Network { bridge: Some(Arc::new(RwLock::new(Arc::new(Bridge::new(settings)?)))), directory })
     }
 
     /// Whether pods can have a network, and why not.
@@ -57,7 +66,7 @@ impl Network {
         }
     }
 
-    fn bridge(&self) -> Result<&Arc<Bridge>, Report> {
+    fn bridge(&self) -> Result<&Arc<RwLock<Arc<Bridge>>>, Report> {
         self.bridge.as_ref().ok_or_else(|| {
             let (_, message) = self.condition().err().unwrap_or(("", ""));
             Report::new(Kind::Unavailable, "network", "", message)
@@ -70,7 +79,27 @@ impl Network {
         work: impl FnOnce(&Bridge) -> Result<T, orlop_network::Error> + Send + 'static,
     ) -> Result<T, Report> {
         let bridge = Arc::clone(self.bridge()?);
-        blocking(stage, move || work(&bridge)).await?.map_err(Report::from)
+        let work = move || work(&bridge.read().unwrap_or_else(PoisonError::into_inner));
+        blocking(stage, work).await?.map_err(Report::from)
+    }
+
+    /// Takes a pod CIDR over: pods that come get their addresses of it.
+    ///
+    /// # Errors
+    /// `WrongState` if pods of the built-in bridge have addresses of another; a subnet that the bridge cannot have.
+    pub(crate) async fn set_pod_cidr(&self, cidr: PodCidr) -> Result<(), Report> {
+        let (bridge, directory) = (self.bridge.clone(), self.directory.clone());
+        let change = move || match bridge {
+            Some(bridge) => cidr::change(&bridge, &directory, cidr),
+            None => cidr.record(&directory),
+        };
+        blocking("pod CIDR", change).await?
+    }
+
+    /// The pod CIDR that was taken over last, also by an earlier daemon; empty: none.
+    #[expect(dead_code, reason = "for templates of CNI configurations, which are planned")]
+    pub(crate) fn pod_cidr(&self) -> PodCidr {
+        PodCidr::recorded(&self.directory)
     }
 
     /// Has the bridge and its rules ready. Cheap once they are.

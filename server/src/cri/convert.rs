@@ -7,6 +7,7 @@
 //! | `container`, `mounts`, `resources` | what is asked of a container |
 //! | `namespaces`, `profiles`, `security` | what either may do |
 //! | `signal` | stop signals, by the interface's numbers and the kernel's |
+//! | `cidr` | what is asked of the network |
 //! | `filter` | which pods and containers a list is asked for |
 //!
 //! A report's stage is the field's path in the request, `config.linux.security_context.run_as_user`.
@@ -15,6 +16,7 @@
 //! refused as [`Kind::Unsupported`]. The value of an environment variable is in no report.
 
 mod check;
+mod cidr;
 mod container;
 pub(crate) mod filter;
 mod mounts;
@@ -32,6 +34,7 @@ mod tests;
 use orlop_model::report::{Kind, Report};
 
 pub(crate) use check::command;
+pub(crate) use cidr::pod_cidr;
 pub(crate) use container::container_config;
 pub(crate) use pod::pod_config;
 pub(crate) use resources::resources;

@@ -2,4 +2,5 @@
 
 pub(super) mod config;
 pub(super) mod status;
+pub(super) mod update_config;
 pub(super) mod version;

@@ -204,8 +204,6 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
         };
     }
     ask! {
-        runtime.stream_pod_sandboxes(StreamPodSandboxesRequest) = "StreamPodSandboxes";
-        runtime.stream_containers(StreamContainersRequest) = "StreamContainers";
         runtime.update_container_resources(UpdateContainerResourcesRequest) = "UpdateContainerResources";
         runtime.exec(ExecRequest) = "Exec";
         runtime.attach(AttachRequest) = "Attach";
@@ -216,7 +214,6 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
         runtime.pod_sandbox_stats(PodSandboxStatsRequest) = "PodSandboxStats";
         runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) = "ListPodSandboxStats";
         runtime.stream_pod_sandbox_stats(StreamPodSandboxStatsRequest) = "StreamPodSandboxStats";
-        runtime.update_runtime_config(UpdateRuntimeConfigRequest) = "UpdateRuntimeConfig";
         runtime.checkpoint_container(CheckpointContainerRequest) = "CheckpointContainer";
         runtime.checkpoint_pod(CheckpointPodRequest) = "CheckpointPod";
         runtime.restore_pod(RestorePodRequest) = "RestorePod";
@@ -225,7 +222,6 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
         runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) = "ListPodSandboxMetrics";
         runtime.stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest) = "StreamPodSandboxMetrics";
         runtime.update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest) = "UpdatePodSandboxResources";
-        images.stream_images(StreamImagesRequest) = "StreamImages";
     }
     all
 }
