@@ -32,13 +32,14 @@ failpoints() {
 check format cargo fmt --all --check
 check programs make -s programs
 check "programs with failpoints" failpoints
-check lints cargo clippy --release --workspace --all-targets --features orlop-tests/crictl --quiet -- -D warnings
+check lints cargo clippy --release --workspace --all-targets --features orlop-tests/crictl,orlop-tests/kubelet --quiet -- -D warnings
 check documentation env RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 check "programs are static" sh -c 'for program in bin/*; do ! readelf -l "$program" | grep -q INTERP || { echo "$program"; exit 1; }; done'
 
 # What needs a program of others is built where that program is.
 features=()
 if command -v crictl >/dev/null; then features+=(--features orlop-tests/crictl); else absent "crictl: not on PATH"; fi
+if [ -n "${KUBELET:-}" ]; then features+=(--features orlop-tests/kubelet); else absent "an unmodified kubelet over orlopd: KUBELET names none"; fi
 cargo test --release --workspace --no-fail-fast "${features[@]}" 2>&1 | tee "$out/cargo.log"
 ended=${PIPESTATUS[0]}
 read -r ok bad ignored < <(awk '/^test result:/ { ok += $4; bad += $6; ignored += $8 } END { print ok + 0, bad + 0, ignored + 0 }' "$out/cargo.log")
@@ -47,8 +48,7 @@ if [ "$ended" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
 passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
 [ "$ignored" = 0 ] || echo "$ignored tests are marked as ignored" >>"$out/unproven"
 
-absent "critest, the conformance suite of CRI: not a part of these tests yet"
-absent "a real kubelet over orlopd: not a part of these tests yet"
+if [ -n "${CRITEST:-}" ]; then check conformance tests/conformance.sh; else absent "the conformance suite of CRI: CRITEST names none"; fi
 absent "the OCI runtime validation suite: orlop-oci is planned"
 [ -e /sys/fs/cgroup/cgroup.controllers ] || absent "limits on a machine with cgroup v2 alone: this one has not"
 
