@@ -31,6 +31,7 @@ use crate::pods::table::Table;
 use crate::pods::{Core, Places, recover};
 use crate::room::Room;
 use crate::shims::Program;
+use crate::streams::{Door, tokens::Tokens};
 
 /// The largest message of a pod with many mounts and annotations; kubelet's own limit.
 const LARGEST_MESSAGE: usize = 16 << 20;
@@ -113,7 +114,8 @@ async fn serve(
     socket: &Path,
     listener: std::os::unix::net::UnixListener,
 ) -> Result<(), Report> {
-    let core = compose(config, places)?;
+    let (door, tokens) = Door::open(&config.streaming)?;
+    let core = compose(config, places, tokens)?;
     let calls =
         Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
     recover::recover(&core);
@@ -123,6 +125,8 @@ async fn serve(
             .await
             .map_err(failed("listen", Path::new("[metrics] address")))?;
     }
+    door.serve(Arc::clone(&core), Arc::clone(&calls))
+        .map_err(failed("listen", Path::new("[streaming] address")))?;
     let edge = Edge::new(Arc::clone(&core), calls);
     tracing::info!(socket = %socket.display(), pods = core.table.pods().len(), "serving");
     notify("READY=1");
@@ -162,7 +166,7 @@ async fn end_of(
     }
 }
 
-fn compose(config: &Config, places: Places) -> Result<Arc<Core>, Report> {
+fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>, Report> {
     let mut node = Node::probe(config)?;
     node.make_shim_cgroups()?;
     let room = Room::enter(&places.state)?;
@@ -182,6 +186,7 @@ fn compose(config: &Config, places: Places) -> Result<Arc<Core>, Report> {
         shim,
         seccomp,
         table: Table::default(),
+        tokens,
         later: Later::default(),
         undoing: Arc::default(),
     }))

@@ -90,6 +90,10 @@ pub(crate) struct Subnet<A> {
 pub(crate) struct Streaming {
     /// Where exec, attach and port-forward are served; port 0: any.
     pub(crate) address: SocketAddr,
+    /// PEM file of the certificate, and of those that it hangs on; none: plain http.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file of its key; set if the certificate is.
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// `[metrics]`
@@ -218,7 +222,7 @@ impl Default for Network {
 
 impl Default for Streaming {
     fn default() -> Self {
-        Streaming { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
+        Streaming { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls_cert: None, tls_key: None }
     }
 }
 

@@ -225,16 +225,20 @@ impl RuntimeService for Edge {
         self.not_served("UpdateContainerResources")
     }
 
-    async fn exec(&self, _: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
-        self.not_served("Exec")
+    async fn exec(&self, request: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
+        self.carry_out("Exec", container::exec::answer(self.core.clone(), request.into_inner())).await
     }
 
-    async fn attach(&self, _: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
-        self.not_served("Attach")
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
+        self.carry_out("Attach", container::attach::answer(self.core.clone(), request.into_inner())).await
     }
 
-    async fn port_forward(&self, _: Request<v1::PortForwardRequest>) -> Answer<v1::PortForwardResponse> {
-        self.not_served("PortForward")
+    async fn port_forward(
+        &self,
+        request: Request<v1::PortForwardRequest>,
+    ) -> Answer<v1::PortForwardResponse> {
+        self.carry_out("PortForward", sandbox::port_forward::answer(self.core.clone(), request.into_inner()))
+            .await
     }
 
     async fn container_stats(

@@ -10,6 +10,7 @@
 //! | [`shims`] | shims as the server sees them |
 //! | [`images`], [`network`], [`node`] | images, networks and the node, as the core asks for them |
 //! | [`own`], [`explain`], [`audit`] | orlop's own service: pulls that can be watched, what is known of a thing, what the kernel has that no ledger has |
+//! | [`streams`] | what is behind the URLs of exec, attach and port-forward |
 //! | [`observe`] | log and figures |
 //! | [`blocking`], [`later`] | work that may block, work behind a caller's back |
 //! | [`failpoint`] | where a test can have the daemon die |
@@ -32,6 +33,7 @@ mod own;
 mod pods;
 mod room;
 mod shims;
+mod streams;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::config::Listen;
@@ -21,6 +23,17 @@ pub(crate) struct Calls {
     registry: Registry,
     ended: IntCounterVec,
     seconds: HistogramVec,
+    sessions: IntCounterVec,
+    open: IntGaugeVec,
+}
+
+/// A streaming session, open until it is dropped.
+pub(crate) struct Session(IntGauge);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// A call under way.
@@ -48,7 +61,25 @@ impl Calls {
         )?;
         registry.register(Box::new(ended.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
-        Ok(Calls { registry, ended, seconds })
+        let sessions = IntCounterVec::new(
+            Opts::new("orlop_streaming_sessions_total", "Streaming sessions that have begun, by kind."),
+            &["kind"],
+        )?;
+        let open = IntGaugeVec::new(
+            Opts::new("orlop_streaming_sessions_open", "Streaming sessions under way, by kind."),
+            &["kind"],
+        )?;
+        registry.register(Box::new(sessions.clone()))?;
+        registry.register(Box::new(open.clone()))?;
+        Ok(Calls { registry, ended, seconds, sessions, open })
+    }
+
+    /// Counts a streaming session in.
+    pub(crate) fn session(&self, kind: &'static str) -> Session {
+        self.sessions.with_label_values(&[kind]).inc();
+        let open = self.open.with_label_values(&[kind]);
+        open.inc();
+        Session(open)
     }
 
     pub(crate) fn begin(&self, name: &'static str) -> Watch<'_> {

@@ -57,6 +57,7 @@ pub(crate) struct Core {
     pub(crate) shim: Program,
     pub(crate) seccomp: plan::Profiles,
     pub(crate) table: Table,
+    pub(crate) tokens: crate::streams::tokens::Tokens,
     pub(crate) later: Later,
     /// Held for reading while pods of an earlier daemon are undone that it left half made: who needs what they hold waits for it.
     pub(crate) undoing: std::sync::Arc<tokio::sync::RwLock<()>>,

@@ -119,7 +119,7 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
         connections: Vec::new(),
         processes,
         log,
-        _stdin: stdin,
+        stdin,
         master: None,
         born: None,
         ending: None,

@@ -5,6 +5,7 @@
 //! | [`poll`] | epoll(7) and what its numbers mean |
 //! | [`connection`] | frames and descriptors of one peer |
 //! | [`log`] | from the streams to the log file |
+//! | [`attach`] | from the streams to whoever is attached |
 //! | [`process`] | births and deaths: the container's first process and execs |
 //! | [`answer`] | what each request does |
 //! | [`end`] | the container's end: drained, recorded, told, cleaned up |
@@ -13,6 +14,7 @@
 //! read, a log disk that is full: each harms itself alone.
 
 pub(crate) mod answer;
+pub(crate) mod attach;
 pub(crate) mod connection;
 pub(crate) mod end;
 pub(crate) mod log;
@@ -40,8 +42,8 @@ pub(crate) struct Shim {
     pub(crate) connections: Vec<Option<Connection>>,
     pub(crate) processes: Processes,
     pub(crate) log: Log,
-    /// The write end of the container's stdin, held open for whoever attaches.
-    pub(crate) _stdin: Option<OwnedFd>,
+    /// The write end of the container's stdin, held open for whoever attaches; none: it has none, or its only attachment has it.
+    pub(crate) stdin: Option<OwnedFd>,
     /// The container's terminal.
     pub(crate) master: Option<OwnedFd>,
     pub(crate) born: Option<Born>,

@@ -23,6 +23,8 @@ struct Trial {
     directory: tempfile::TempDir,
     control: UnixStream,
     received: Vec<u8>,
+    /// The last descriptor that came.
+    handed: Option<OwnedFd>,
     shim: orlop_sys::process::Spawned,
     sequence: u32,
 }
@@ -119,7 +121,7 @@ impl Trial {
         )
         .expect("started");
         control.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
-        Trial { directory, control, received: Vec::new(), shim, sequence: 0 }
+        Trial { directory, control, received: Vec::new(), handed: None, shim, sequence: 0 }
     }
 
     fn state(&self) -> PathBuf {
@@ -137,7 +139,17 @@ impl Trial {
                 return (sequence, message);
             }
             let mut buffer = [0; 4096];
-            let count = self.control.read(&mut buffer).expect("heard in time");
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
+            let flags = rustix::net::RecvFlags::CMSG_CLOEXEC;
+            let mut into = [std::io::IoSliceMut::new(&mut buffer)];
+            let got = rustix::net::recvmsg(&self.control, &mut into, &mut control, flags);
+            for message in control.drain() {
+                if let rustix::net::RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+                    self.handed = descriptors.next();
+                }
+            }
+            let count = got.expect("heard in time").bytes;
             assert_ne!(count, 0, "the shim has closed its end");
             self.received.extend_from_slice(&buffer[..count]);
         }
@@ -184,19 +196,34 @@ impl Trial {
                 execute(command),
             ],
         };
+        self.ask(&request, &stdio).0
+    }
+
+    /// Asks with descriptors: the answer, and the descriptor that comes with it.
+    fn ask(&mut self, request: &Request, handed: &[&OwnedFd]) -> (Answer, Option<OwnedFd>) {
         self.sequence += 1;
-        let bytes = frame(self.sequence, &request);
+        let bytes = frame(self.sequence, request);
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
-        let handed = stdio.map(AsFd::as_fd);
+        let handed: Vec<_> = handed.iter().map(|descriptor| descriptor.as_fd()).collect();
         control.push(rustix::net::SendAncillaryMessage::ScmRights(&handed));
         let flags = rustix::net::SendFlags::empty();
         let sent = rustix::net::sendmsg(&self.control, &[std::io::IoSlice::new(&bytes)], &mut control, flags);
         assert_eq!(sent, Ok(bytes.len()));
         match self.hear() {
-            (sequence, FromShim::Answer { answer }) if sequence == self.sequence => answer,
+            (sequence, FromShim::Answer { answer }) if sequence == self.sequence => {
+                (answer, self.handed.take())
+            }
             other => panic!("no answer: {other:?}"),
         }
+    }
+
+    /// Attaches these pipes; the container's stdin, if it comes.
+    fn attach(&mut self, number: u64, stdin: bool, [out, error]: [OwnedFd; 2]) -> Option<OwnedFd> {
+        let request = Request::Attach { attachment: number, stdin, stdout: true, stderr: true };
+        let (answer, input) = self.ask(&request, &[&out, &error]);
+        assert_eq!(answer, Answer::Attached { stdin: input.is_some() });
+        input
     }
 
     /// The shim has ended by itself.
@@ -377,5 +404,97 @@ fn a_reopened_log_is_there_when_the_answer_comes() {
     std::fs::write(format!("/proc/{pid}/root/go"), "").expect("written");
     assert_eq!(trial.exited().code, 0);
     assert!(trial.log().contains("two") && !trial.log().contains("one"));
+    trial.gone();
+}
+
+/// Pipes for an attachment's stdout and stderr: our ends, and the shim's.
+fn two_pipes() -> ([std::io::PipeReader; 2], [OwnedFd; 2]) {
+    let ((out, out_end), (error, error_end)) =
+        (std::io::pipe().expect("a pipe"), std::io::pipe().expect("a pipe"));
+    ([out, error], [OwnedFd::from(out_end), OwnedFd::from(error_end)])
+}
+
+#[test]
+fn whoever_attaches_gets_the_output_from_then_on_and_who_does_not_read_stops_nobody() {
+    let script = "while read line; do echo $line; echo $line >&2; \
+                  [ $line = much ] && head -c 8000000 /bin/busybox; [ $line = end ] && exit 3; done";
+    let mut trial = Trial::new(&["/bin/sh", "-c", script], |plan, _| plan.stdio.stdin = true);
+    trial.born();
+    let ([mut out, mut errors], pipes) = two_pipes();
+    let input = trial.attach(1, true, pipes).expect("it has stdin");
+    let mut input = std::fs::File::from(input);
+    input.write_all(b"one\n").expect("written");
+    let mut line = [0; 4];
+    for pipe in [&mut out, &mut errors] {
+        pipe.read_exact(&mut line).expect("copied");
+        assert_eq!(&line, b"one\n");
+    }
+    // The second comes later, and reads nothing until the end.
+    let ([mut late, mut late_errors], pipes) = two_pipes();
+    let _second = trial.attach(2, true, pipes).expect("it has stdin still");
+    input.write_all(b"much\nend\n").expect("written");
+    let reading = std::thread::spawn(move || {
+        let (mut all, mut said) = (Vec::new(), String::new());
+        out.read_to_end(&mut all).expect("read");
+        errors.read_to_string(&mut said).expect("read");
+        (all, said)
+    });
+    let passed_over = |trial: &mut Trial, expected| match trial.news() {
+        News::Detached { attachment, passed_over } if attachment == expected => passed_over,
+        other => panic!("{other:?}"),
+    };
+    let fast = passed_over(&mut trial, 1);
+    let slow = passed_over(&mut trial, 2);
+    assert_eq!(trial.exited().code, 3);
+    let size = std::fs::metadata("/bin/busybox").expect("there").len().min(8_000_000);
+    let (all, said) = reading.join().expect("read");
+    assert_eq!(all.len() as u64 + fast, "much\nend\n".len() as u64 + size);
+    assert_eq!(said, "much\nend\n");
+    let (mut some, mut said) = (vec![], String::new());
+    late.read_to_end(&mut some).expect("read");
+    late_errors.read_to_string(&mut said).expect("read");
+    assert!(slow > 0 && some.starts_with(b"much\n"), "{slow}");
+    assert_eq!(some.len() as u64 + slow, "much\nend\n".len() as u64 + size);
+    assert_eq!(said, "much\nend\n");
+    trial.gone();
+}
+
+#[test]
+fn stdin_for_one_attachment_ends_with_it_and_a_detached_one_hears_no_more() {
+    let script = "cat; echo over; while [ ! -e /go ]; do sleep 0.01; done";
+    let mut trial = Trial::new(&["/bin/sh", "-c", script], |plan, _| {
+        plan.stdio.stdin = true;
+        plan.stdio.stdin_once = true;
+    });
+    let pid = trial.born();
+    let ([mut out, _errors], pipes) = two_pipes();
+    let input = trial.attach(1, true, pipes).expect("the first has stdin");
+    let ([mut other, _others_errors], pipes) = two_pipes();
+    assert!(trial.attach(2, true, pipes).is_none(), "the second has none");
+    let mut input = std::fs::File::from(input);
+    input.write_all(b"said\n").expect("written");
+    let mut said = [0; 5];
+    other.read_exact(&mut said).expect("copied");
+    assert_eq!(&said, b"said\n");
+    trial.send(&Request::Detach { attachment: 2 });
+    assert_eq!(trial.news(), News::Detached { attachment: 2, passed_over: 0 });
+    assert!(matches!(trial.hear(), (_, FromShim::Answer { answer: Answer::Done })));
+    drop(input);
+    let mut all = [0; 10];
+    out.read_exact(&mut all).expect("copied");
+    assert_eq!(&all, b"said\nover\n");
+    let mut nothing = String::new();
+    other.read_to_string(&mut nothing).expect("its end");
+    assert_eq!(nothing, "");
+    // One that has gone is not told again; one that takes a number twice is refused.
+    trial.send(&Request::Detach { attachment: 2 });
+    assert!(matches!(trial.hear(), (_, FromShim::Answer { answer: Answer::Done })));
+    let (_ours, pipes) = two_pipes();
+    let again = Request::Attach { attachment: 1, stdin: false, stdout: true, stderr: true };
+    let answer = trial.ask(&again, &[&pipes[0], &pipes[1]]).0;
+    assert!(matches!(answer, Answer::Refused { failure } if failure.errno == libc::EEXIST));
+    std::fs::write(format!("/proc/{pid}/root/go"), "").expect("written");
+    assert_eq!(trial.news(), News::Detached { attachment: 1, passed_over: 0 });
+    assert_eq!(trial.exited().code, 0);
     trial.gone();
 }

@@ -10,7 +10,9 @@
 //!    │◀─────── Born | Failed ───────────────│ record on disk first
 //!    │ Exec, Signal, KillAll, Reopen... ───▶│
 //!    │◀─────── Done | Refused ──────────────│
-//!    │◀─────── ExecEnded, Exited ───────────│ Exited: record on disk first, log whole
+//!    │ Attach, pipes ──────────────────────▶│ copies the container's output to them from now on
+//!    │◀─────── Attached, its stdin ─────────│
+//!    │◀─────── ExecEnded, Detached, Exited ─│ Exited: record on disk first, log whole
 //! ```
 
 use std::ffi::CString;
@@ -67,6 +69,24 @@ pub enum Request {
         /// Columns.
         columns: u16,
     },
+    /// Copy the container's output from now on, too, to pipes whose write ends are the descriptors: stdout's and stderr's, those
+    /// that are asked for. What a pipe has no room for is passed over, and counted. It lasts until [`Request::Detach`], the
+    /// container's end, or the end of this conversation.
+    7 => Attach {
+        /// A number of the server's choice, for [`News::Detached`] and [`Request::Detach`].
+        attachment: u64,
+        /// Whether the container's stdin is to come back with [`Answer::Attached`].
+        stdin: bool,
+        /// Whether output is copied: that of a terminal, where there is one.
+        stdout: bool,
+        /// Whether errors are.
+        stderr: bool,
+    },
+    /// Copy no longer: answered when [`News::Detached`] has been told.
+    8 => Detach {
+        /// Which.
+        attachment: u64,
+    },
 }}
 
 wire! {
@@ -75,7 +95,7 @@ wire! {
 pub enum Answer {
     /// It is so.
     0 => Done,
-    /// The exec runs. With a terminal its master comes along.
+    /// The exec runs. If a terminal was asked for, its master comes along.
     1 => ExecStarted {
         /// Its number in the host's PID namespace.
         pid: i32,
@@ -84,6 +104,12 @@ pub enum Answer {
     2 => Refused {
         /// Why.
         failure: Failure,
+    },
+    /// Output is copied.
+    3 => Attached {
+        /// Whether a descriptor comes along: the write end of the container's stdin, or the master of its terminal. It does not
+        /// where the container has no stdin, or had one for its first attachment only.
+        stdin: bool,
     },
 }}
 
@@ -107,6 +133,13 @@ pub enum News {
         exec: u64,
         /// Exit code, or 128 and the signal's number.
         code: i32,
+    },
+    /// An attachment has ended: all that its pipes took is in them, and their write ends are closed.
+    3 => Detached {
+        /// Which.
+        attachment: u64,
+        /// Bytes that were passed over, since its pipes were full.
+        passed_over: u64,
     },
 }}
 
@@ -178,7 +211,7 @@ mod tests {
     /// Every prefix and every single damaged byte of a message is decoded or refused, never a panic.
     #[test]
     fn damage_is_refused() {
-        let request = Request::Exec {
+        let exec = Request::Exec {
             exec: 1,
             cgroups: vec![],
             unified: Some(c"/a".into()),
@@ -188,13 +221,27 @@ mod tests {
                 Operation::Execute { candidates: vec![c"/b".into()], arguments: vec![], environment: vec![] },
             ],
         };
-        let bytes = request.to_bytes();
+        let attach = Request::Attach { attachment: 7, stdin: true, stdout: true, stderr: false };
+        for request in [exec, attach, Request::Detach { attachment: 7 }] {
+            refuses_damage(&request);
+        }
+        let detached = News::Detached { attachment: 7, passed_over: 1 << 40 };
+        for message in
+            [FromShim::Answer { answer: Answer::Attached { stdin: true } }, FromShim::News { news: detached }]
+        {
+            refuses_damage(&message);
+        }
+    }
+
+    fn refuses_damage<M: Wire + PartialEq + std::fmt::Debug>(message: &M) {
+        let bytes = message.to_bytes();
+        assert_eq!(M::from_bytes(&bytes).as_ref(), Ok(message));
         for at in 0..bytes.len() {
-            assert!(Request::from_bytes(&bytes[..at]).is_err());
+            assert!(M::from_bytes(&bytes[..at]).is_err());
             for value in 0..=255 {
                 let mut damaged = bytes.clone();
                 damaged[at] = value;
-                let _ = Request::from_bytes(&damaged);
+                let _ = M::from_bytes(&damaged);
             }
         }
     }

@@ -40,6 +40,8 @@ keys! {
     network.cni_conf_dir = path, "an absolute path without ..";
     network.cni_bin_dirs = paths, "a list of absolute paths without .., one at least";
     streaming.address = socket, "ADDRESS:PORT, \"127.0.0.1:0\"; [ADDRESS]:PORT for IPv6";
+    streaming.tls_cert = optional_path, "an absolute path without .., or \"\" for plain http";
+    streaming.tls_key = optional_path, "an absolute path without .., or \"\" for plain http";
     metrics.address = listen, "ADDRESS:PORT, [ADDRESS]:PORT, unix:PATH, or \"\"";
     cgroup.parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";
     cgroup.driver = cgroup_driver, "\"cgroupfs\"";

@@ -57,6 +57,8 @@ const BAD: &[(&str, usize, &str, &str)] = &[
     ("[streaming]\naddress = \"127.0.0.1:65536\"\n", 2, "streaming.address", "not ADDRESS:PORT"),
     ("[streaming]\naddress = \"0.0.0.0:0\"\n", 2, "streaming.address", "leads nowhere"),
     ("[streaming]\naddress = \"\"\n", 2, "streaming.address", "not ADDRESS:PORT"),
+    ("[streaming]\ntls_cert = \"cert.pem\"\n", 2, "streaming.tls_cert", "no absolute path"),
+    ("[streaming]\ntls_key = \"/etc/../key.pem\"\n", 2, "streaming.tls_key", "a .. in it"),
     ("[metrics]\naddress = \"unix:run/x\"\n", 2, "metrics.address", "no absolute path"),
     ("[metrics]\naddress = \":9090\"\n", 2, "metrics.address", "not ADDRESS:PORT"),
     ("[cgroup]\nparent = \"/\"\n", 2, "cgroup.parent", "below the root"),
@@ -100,6 +102,8 @@ cni_conf_dir = "/c"
 cni_bin_dirs = ["/b", "/d"]
 [streaming]
 address = "[::1]:7"
+tls_cert = "/etc/cert.pem"
+tls_key = "/etc/key.pem"
 [metrics]
 address = "unix:/run/m.sock"
 [cgroup]
@@ -130,7 +134,11 @@ fn every_key_sets_its_own_field() {
             cni_conf_dir: "/c".into(),
             cni_bin_dirs: vec!["/b".into(), "/d".into()],
         },
-        streaming: Streaming { address: (Ipv6Addr::LOCALHOST, 7).into() },
+        streaming: Streaming {
+            address: (Ipv6Addr::LOCALHOST, 7).into(),
+            tls_cert: Some("/etc/cert.pem".into()),
+            tls_key: Some("/etc/key.pem".into()),
+        },
         metrics: Metrics { address: Some(Listen::Unix("/run/m.sock".into())) },
         cgroup: Cgroup { parent: "node/orlop".into(), driver: CgroupDriver::Cgroupfs },
         storage: Storage { driver: StorageDriver::Overlay },

@@ -33,7 +33,7 @@ mod tests;
 
 use orlop_model::report::{Kind, Report};
 
-pub(crate) use check::command;
+pub(crate) use check::program;
 pub(crate) use cidr::pod_cidr;
 pub(crate) use container::container_config;
 pub(crate) use pod::pod_config;

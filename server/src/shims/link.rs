@@ -1,9 +1,9 @@
 //! The conversation with one shim.
 //!
 //! *Invariant:* news arrive in the order in which the shim sent them, and the last of them is [`Heard::Gone`], once its process
-//! is, or [`Heard::Cut`].
+//! is, or [`Heard::Cut`]. Descriptors are taken in the order in which the answers that speak of them come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,8 +16,8 @@ use orlop_wire::message::{Answer, FromShim, News, Request, frame, unframe};
 use orlop_wire::record::{Born, Exited, Failure, file};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -40,11 +40,26 @@ pub(crate) enum Heard {
 /// How long a shim may take from the end of its last conversation to its own.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 
+/// How an attachment ended: how many bytes were passed over, since it did not read them in time.
+pub(crate) type PassedOver = u64;
+
+/// Who hears of the end of what a request began.
+#[derive(Debug)]
+enum Ended {
+    /// Nobody: it begins nothing.
+    Nobody,
+    /// Of an exec: its exit code.
+    Exec(u64, oneshot::Sender<i32>),
+    /// Of an attachment.
+    Attachment(u64, oneshot::Sender<PassedOver>),
+}
+
+#[derive(Debug)]
 struct Order {
     request: Request,
     descriptors: Vec<OwnedFd>,
-    answer: oneshot::Sender<Answer>,
-    ended: Option<oneshot::Sender<i32>>,
+    answer: oneshot::Sender<(Answer, Option<OwnedFd>)>,
+    ended: Ended,
 }
 
 /// One end of the conversation; dropping it ends the conversation, not the shim.
@@ -72,9 +87,11 @@ impl Link {
         let talk = Talk {
             socket: UnixStream::from_std(socket).map_err(failed)?,
             received: Vec::new(),
+            handed: VecDeque::new(),
             sequence: 0,
             answers: HashMap::new(),
             execs: HashMap::new(),
+            attachments: HashMap::new(),
             heard,
         };
         tokio::spawn(talk.run(inbox, Arc::clone(&process)));
@@ -105,35 +122,52 @@ impl Link {
     /// # Errors
     /// If the shim refuses, or is gone.
     pub(crate) async fn ask(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<(), Report> {
-        self.order(request, descriptors, None).await.map(drop)
+        self.order(request, descriptors, Ended::Nobody).await.map(drop)
     }
 
-    /// Has a process run beside the first; its exit code comes by `ended`.
+    /// Has a process run beside the first, as the request number `exec` says; its exit code comes by `ended`. Gives back its
+    /// terminal's master, if it has one.
     ///
     /// # Errors
     /// If the shim refuses, the program cannot be executed, or the shim is gone.
     pub(crate) async fn exec(
         &self,
+        exec: u64,
         request: Request,
         descriptors: Vec<OwnedFd>,
         ended: oneshot::Sender<i32>,
-    ) -> Result<(), Report> {
-        self.order(request, descriptors, Some(ended)).await.map(drop)
+    ) -> Result<Option<OwnedFd>, Report> {
+        self.order(request, descriptors, Ended::Exec(exec, ended)).await
+    }
+
+    /// Has output copied into `descriptors`, as the request number `attachment` says; its end comes by `ended`. Gives back the
+    /// container's stdin, or its terminal, if it was asked for and there is one.
+    ///
+    /// # Errors
+    /// If the shim refuses or is gone.
+    pub(crate) async fn attach(
+        &self,
+        attachment: u64,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+        ended: oneshot::Sender<PassedOver>,
+    ) -> Result<Option<OwnedFd>, Report> {
+        self.order(request, descriptors, Ended::Attachment(attachment, ended)).await
     }
 
     async fn order(
         &self,
         request: Request,
         descriptors: Vec<OwnedFd>,
-        ended: Option<oneshot::Sender<i32>>,
-    ) -> Result<Answer, Report> {
+        ended: Ended,
+    ) -> Result<Option<OwnedFd>, Report> {
         let gone =
             || Report::new(Kind::WrongState, "ask shim", "", "the shim is gone, and its container with it");
         let (answer, answered) = oneshot::channel();
         self.orders.send(Order { request, descriptors, answer, ended }).await.map_err(|_| gone())?;
         match answered.await.map_err(|_| gone())? {
-            Answer::Refused { failure } => Err(report(&failure)),
-            answer @ (Answer::Done | Answer::ExecStarted { .. }) => Ok(answer),
+            (Answer::Refused { failure }, _) => Err(report(&failure)),
+            (Answer::Done | Answer::ExecStarted { .. } | Answer::Attached { .. }, handed) => Ok(handed),
         }
     }
 
@@ -158,15 +192,22 @@ pub(crate) fn report(failure: &Failure) -> Report {
     Report::new(kind, failure.stage.clone(), failure.object.clone(), cause)
 }
 
-/// Who waits for an answer, and, for an exec, who waits for the end of which.
-type Asked = (oneshot::Sender<Answer>, Option<(u64, oneshot::Sender<i32>)>);
+/// Who waits for an answer, whether that of an exec brings a terminal, and who waits for the end.
+struct Asked {
+    answer: oneshot::Sender<(Answer, Option<OwnedFd>)>,
+    terminal: bool,
+    ended: Ended,
+}
 
 struct Talk {
     socket: UnixStream,
     received: Vec<u8>,
+    /// Descriptors whose answers are not whole yet.
+    handed: VecDeque<OwnedFd>,
     sequence: u32,
     answers: HashMap<u32, Asked>,
     execs: HashMap<u64, oneshot::Sender<i32>>,
+    attachments: HashMap<u64, oneshot::Sender<PassedOver>>,
     heard: mpsc::UnboundedSender<Heard>,
 }
 
@@ -182,8 +223,8 @@ impl Talk {
                     if ready.is_err() {
                         break;
                     }
-                    let received = &mut self.received;
-                    let read = || receive(self.socket.as_fd(), received).map_err(Into::into);
+                    let (received, handed) = (&mut self.received, &mut self.handed);
+                    let read = || receive(self.socket.as_fd(), received, handed).map_err(Into::into);
                     match self.socket.try_io(Interest::READABLE, read) {
                         Ok(true) => {}
                         Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
@@ -199,6 +240,7 @@ impl Talk {
         drop(inbox);
         self.answers.clear();
         self.execs.clear();
+        self.attachments.clear();
         // A conversation ends with its shim, a moment before the process is gone; one that was cut off can begin anew.
         let gone = tokio::time::timeout(LAST_MOMENT, wait(&process)).await.is_ok();
         let _ = self.heard.send(if gone { Heard::Gone } else { Heard::Cut });
@@ -207,11 +249,9 @@ impl Talk {
     async fn send(&mut self, order: Order) -> Result<(), Errno> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let bytes = frame(self.sequence, &order.request);
-        let exec = match order.request {
-            Request::Exec { exec, .. } => order.ended.map(|ended| (exec, ended)),
-            _ => None,
-        };
-        self.answers.insert(self.sequence, (order.answer, exec));
+        let terminal = matches!(order.request, Request::Exec { terminal: true, .. });
+        let asked = Asked { answer: order.answer, terminal, ended: order.ended };
+        self.answers.insert(self.sequence, asked);
         let mut descriptors = order.descriptors.as_slice();
         let mut left = bytes.as_slice();
         while !left.is_empty() {
@@ -244,11 +284,13 @@ impl Talk {
         // Whoever asked may have left meanwhile; that changes nothing.
         match message {
             FromShim::Answer { answer } => {
-                if let Some((asked, exec)) = self.answers.remove(&sequence) {
-                    if let (Answer::ExecStarted { .. }, Some((number, ended))) = (&answer, exec) {
-                        self.execs.insert(number, ended);
-                    }
-                    let _ = asked.send(answer);
+                if let Some(asked) = self.answers.remove(&sequence) {
+                    self.answered(asked, answer);
+                }
+            }
+            FromShim::News { news: News::Detached { attachment, passed_over } } => {
+                if let Some(ended) = self.attachments.remove(&attachment) {
+                    let _ = ended.send(passed_over);
                 }
             }
             FromShim::News { news: News::ExecEnded { exec, code } } => {
@@ -263,6 +305,27 @@ impl Talk {
                 let _ = self.heard.send(Heard::Exited(exited));
             }
         }
+    }
+}
+
+impl Talk {
+    fn answered(&mut self, asked: Asked, answer: Answer) {
+        let brings = match &answer {
+            Answer::ExecStarted { .. } => asked.terminal,
+            Answer::Attached { stdin } => *stdin,
+            Answer::Done | Answer::Refused { .. } => false,
+        };
+        let handed = if brings { self.handed.pop_front() } else { None };
+        match (&answer, asked.ended) {
+            (Answer::ExecStarted { .. }, Ended::Exec(number, ended)) => {
+                self.execs.insert(number, ended);
+            }
+            (Answer::Attached { .. }, Ended::Attachment(number, ended)) => {
+                self.attachments.insert(number, ended);
+            }
+            _ => {}
+        }
+        let _ = asked.answer.send((answer, handed));
     }
 }
 
@@ -283,12 +346,21 @@ async fn wait(process: &Arc<OwnedFd>) {
 }
 
 /// Whether the peer is still there; what it sent is appended.
-fn receive(socket: BorrowedFd<'_>, received: &mut Vec<u8>) -> Result<bool, Errno> {
+fn receive(
+    socket: BorrowedFd<'_>,
+    received: &mut Vec<u8>,
+    handed: &mut VecDeque<OwnedFd>,
+) -> Result<bool, Errno> {
     let mut buffer = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            handed.extend(descriptors);
+        }
+    }
     received.extend_from_slice(&buffer[..got.bytes]);
     Ok(got.bytes != 0)
 }

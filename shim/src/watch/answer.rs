@@ -9,6 +9,7 @@ use rustix::net::SocketFlags;
 use rustix::termios::Winsize;
 
 use super::Shim;
+use super::attach::AttachRequest;
 use super::connection::Connection;
 use super::poll::Source;
 use super::process::ExecRequest;
@@ -47,6 +48,7 @@ impl Shim {
             *place = None;
         }
         self.kill_execs_of(number);
+        self.detach_all_of(number);
     }
 
     pub(super) fn hear(&mut self, number: u32) {
@@ -121,6 +123,17 @@ impl Shim {
                 self.log.reopen().map_err(|errno| failure("reopen log", self.log_path(), errno))
             }
             Request::Resize { exec, rows, columns } => self.resize(exec, rows, columns),
+            Request::Attach { attachment, stdin, stdout, stderr } => {
+                let request = AttachRequest { number: attachment, stdin, outputs: [stdout, stderr] };
+                match self.attach(number, &request) {
+                    Ok((answer, input)) => return self.answer(number, sequence, answer, input),
+                    Err(failure) => Err(failure),
+                }
+            }
+            Request::Detach { attachment } => {
+                self.detach(number, attachment);
+                Ok(())
+            }
         };
         let answer = done.map_or_else(|failure| Answer::Refused { failure }, |()| Answer::Done);
         self.answer(number, sequence, answer, None);

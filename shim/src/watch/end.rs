@@ -90,6 +90,7 @@ impl Shim {
 
     fn conclude(&mut self, (code, signal, at): (i32, i32, i64)) {
         self.log.close(&mut self.poll);
+        self.end_attachments();
         let Some(ending) = &self.ending else { return };
         let exited = Exited {
             version: orlop_wire::VERSION,

@@ -13,6 +13,7 @@ use orlop_crilog::writer::Formatter;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::attach::Attachments;
 use super::poll::{Poll, Source};
 
 /// Read at once.
@@ -39,6 +40,8 @@ pub(crate) struct Log {
     /// Streams that rest, by bit, and until when.
     resting: u32,
     until: Instant,
+    /// Who gets the same bytes.
+    pub(super) attachments: Attachments,
 }
 
 /// Memory that is held while there is something to write.
@@ -63,6 +66,7 @@ impl Log {
             buffers: None,
             resting: 0,
             until: Instant::now(),
+            attachments: Attachments::default(),
         })
     }
 
@@ -121,6 +125,7 @@ impl Log {
                 }
                 Ok(count) => {
                     came += count;
+                    self.attachments.copy(number, &chunk[..count]);
                     self.dropped += format(&chunk[..count], formatter, out, self.file.as_ref());
                     // What a short read brought is all there is for now.
                     if count < CHUNK / 2 {
@@ -134,6 +139,7 @@ impl Log {
         if ended {
             formatter.finish(crate::record::now(), out);
             *place = None;
+            self.attachments.end_stream(number);
         } else {
             let until = began + if came < BUSY { Duration::ZERO } else { REST };
             self.until = if self.resting == 0 { until } else { self.until.min(until) };
@@ -153,6 +159,13 @@ impl Log {
                 self.dropped += write(self.file.as_ref(), &mut out);
             }
             poll.forget_stream(number);
+        }
+    }
+
+    /// Ends the copies of streams that have ended, or never were.
+    pub(super) fn end_copies(&mut self) {
+        for number in (0..2).filter(|number| self.streams[*number as usize].is_none()) {
+            self.attachments.end_stream(number);
         }
     }
 

@@ -86,6 +86,8 @@ pub(crate) struct Exec {
     operations: Vec<Operation>,
     cgroups: Vec<Cgroup>,
     pub(crate) unified: Option<std::ffi::CString>,
+    /// Whether whoever asked for it expects a terminal's master.
+    terminal: bool,
     pub(crate) master: Option<OwnedFd>,
 }
 
@@ -228,8 +230,13 @@ impl Shim {
             Outcome::Executed => {
                 exec.master = birth.master.take();
                 exec.birth = None;
-                exec.operations = Vec::new();
                 let master = exec.master.as_ref().and_then(|master| master.try_clone().ok());
+                if exec.terminal && master.is_none() {
+                    self.kill_exec(number);
+                    let failure = failure("exec", "terminal", Errno::MFILE);
+                    return self.answer(connection, asked, Answer::Refused { failure }, None);
+                }
+                exec.operations = Vec::new();
                 let pid = exec.pid;
                 self.answer(connection, asked, Answer::ExecStarted { pid }, master);
             }
@@ -312,6 +319,7 @@ impl Shim {
             operations: request.operations,
             cgroups: request.cgroups,
             unified: request.unified,
+            terminal: request.stdio.is_none(),
             master: None,
         };
         self.processes.execs.insert(request.number, exec);

@@ -11,13 +11,10 @@ use crate::pods::{Core, exec};
 
 pub(crate) async fn answer(core: Arc<Core>, request: ExecSyncRequest) -> Result<ExecSyncResponse, Report> {
     let container = core.table.container(&request.container_id)?;
-    let command = convert::command("cmd", &request.cmd)?;
-    if command.first().is_none_or(String::is_empty) {
-        return Err(Report::field("cmd", "", "names no program; give at least its path or name"));
-    }
+    let command = convert::program("cmd", &request.cmd)?;
     // 0, and by courtesy a negative one, mean: however long it takes.
     let timeout =
         u64::try_from(request.timeout).ok().filter(|seconds| *seconds != 0).map(Duration::from_secs);
-    let outcome = exec::run(&container, &command, timeout).await?;
+    let outcome = exec::sync::run(&container, command, timeout).await?;
     Ok(ExecSyncResponse { stdout: outcome.stdout, stderr: outcome.stderr, exit_code: outcome.code })
 }

@@ -143,3 +143,15 @@ pub(crate) fn command(field: &str, arguments: &[String]) -> Result<Vec<String>, 
     }
     Ok(arguments.to_vec())
 }
+
+/// Program and arguments of a process beside the first, the program named.
+///
+/// # Errors
+/// A report that names the field and what is wrong with it.
+pub(crate) fn program(field: &str, command_line: &[String]) -> Result<Vec<String>, Report> {
+    let command = command(field, command_line)?;
+    if command.first().is_none_or(String::is_empty) {
+        return Err(Report::field(field, "", "names no program; give at least its path or name"));
+    }
+    Ok(command)
+}
