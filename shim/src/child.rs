@@ -192,7 +192,10 @@ impl Child<'_> {
                 Ok(())
             }
             O::Bounding { keep } => identity::bound(*keep),
-            O::Become { uid, gid, groups } => identity::become_user(*uid, *gid, groups),
+            O::Become { uid, gid, groups } => {
+                self.give_streams(*uid);
+                identity::become_user(*uid, *gid, groups)
+            }
             O::Capabilities { effective, permitted, inheritable, ambient } => {
                 identity::capabilities(*effective, *permitted, *inheritable, *ambient)?;
                 identity::die_with_shim()
@@ -223,6 +226,19 @@ impl Child<'_> {
         terminal::send(self.report, master.as_fd())?;
         self.terminal = Some(own);
         Ok(())
+    }
+
+    /// Makes its pipes and its terminal the user's: a program that is not root's may then open `/dev/stdout` anew. A device like
+    /// /dev/null is everybody's and stays. Where it cannot be, it is as without.
+    fn give_streams(&self, uid: u32) {
+        let is_pipe = |stream: BorrowedFd<'_>| {
+            let stat = rustix::fs::fstat(stream);
+            stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo())
+        };
+        let pipes = self.stdio.into_iter().flatten().filter(|stream| is_pipe(*stream));
+        for stream in pipes.chain(self.terminal.as_ref().map(AsFd::as_fd)) {
+            let _ = rustix::fs::fchown(stream, Some(rustix::process::Uid::from_raw(uid)), None);
+        }
     }
 
     /// Descriptors in place, signals as a program expects them, then the first candidate that is there.

@@ -3,12 +3,12 @@
 //! *Invariant:* one call a verb, nothing tried twice; an error is the daemon's own.
 
 use orlop_proto::runtime::v1::{
-    Container, ContainerConfig, ContainerState, ContainerStatus, ContainerStatusRequest,
-    CreateContainerRequest, ExecSyncRequest, ExecSyncResponse, ImageSpec, ListContainersRequest,
+    AttachRequest, Container, ContainerConfig, ContainerState, ContainerStatus, ContainerStatusRequest,
+    CreateContainerRequest, ExecRequest, ExecSyncRequest, ExecSyncResponse, ImageSpec, ListContainersRequest,
     ListPodSandboxRequest, PodSandbox, PodSandboxConfig, PodSandboxStatus, PodSandboxStatusRequest,
-    PullImageRequest, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest,
-    ReopenContainerLogRequest, RunPodSandboxRequest, StartContainerRequest, StopContainerRequest,
-    StopPodSandboxRequest,
+    PortForwardRequest, PullImageRequest, RemoveContainerRequest, RemoveImageRequest,
+    RemovePodSandboxRequest, ReopenContainerLogRequest, RunPodSandboxRequest, StartContainerRequest,
+    StopContainerRequest, StopPodSandboxRequest,
 };
 use tonic::Status;
 
@@ -134,6 +134,37 @@ impl Client {
         let errors = String::from_utf8_lossy(&answer.stderr);
         assert_eq!(answer.exit_code, 0, "{script}: {errors}");
         String::from_utf8_lossy(&answer.stdout).into_owned()
+    }
+
+    /// `Exec`; the URL. `streams` names them by their letters: i, o, e, and t for a terminal.
+    pub async fn exec_url(&mut self, id: &str, command: &[&str], streams: &str) -> Answer<String> {
+        let request = ExecRequest {
+            container_id: id.into(),
+            cmd: command.iter().map(|&word| word.to_owned()).collect(),
+            stdin: streams.contains('i'),
+            stdout: streams.contains('o'),
+            stderr: streams.contains('e'),
+            tty: streams.contains('t'),
+        };
+        Ok(self.runtime.exec(request).await?.into_inner().url)
+    }
+
+    /// `Attach`; the URL. `streams` as in [`Client::exec_url`].
+    pub async fn attach_url(&mut self, id: &str, streams: &str) -> Answer<String> {
+        let request = AttachRequest {
+            container_id: id.into(),
+            stdin: streams.contains('i'),
+            stdout: streams.contains('o'),
+            stderr: streams.contains('e'),
+            tty: streams.contains('t'),
+        };
+        Ok(self.runtime.attach(request).await?.into_inner().url)
+    }
+
+    /// `PortForward`; the URL.
+    pub async fn port_forward_url(&mut self, pod: &str, ports: &[i32]) -> Answer<String> {
+        let request = PortForwardRequest { pod_sandbox_id: pod.into(), port: ports.to_vec() };
+        Ok(self.runtime.port_forward(request).await?.into_inner().url)
     }
 
     /// `ReopenContainerLog`.

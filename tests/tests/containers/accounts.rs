@@ -3,6 +3,7 @@
 use orlop_proto::runtime::v1::{ContainerConfig, Int64Value, SupplementalGroupsPolicy};
 use orlop_tests::busybox;
 use orlop_tests::cri::container;
+use orlop_tests::daemon::eventually;
 use orlop_tests::daemon::stage::{Stage, security};
 use orlop_tests::daemon::stock;
 use orlop_tests::image::{Flavour, Image};
@@ -163,5 +164,23 @@ async fn account_files_that_are_none_are_refused_and_hang_nobody() {
     stage.client.pull(&linked).await.expect("pulled");
     let config = container("linked", &linked, &["/bin/sh", "-c", "/bin/id -u"]);
     assert_eq!(stage.to_end(&config).await.1, "1001\n");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn whoever_runs_it_opens_its_own_streams_anew() {
+    let mut stage = Stage::new("anew").await;
+    let script = "echo out >/dev/stdout && echo err >/dev/stderr && [ -w /proc/self/fd/1 ] && sleep 1000";
+    for (name, terminal) in [("pipes", false), ("terminal", true)] {
+        let mut config = stage.script(name, script);
+        config.tty = terminal;
+        security(&mut config).run_as_username = "nobody".into();
+        let id = stage.start(&config).await;
+        let said = |line: &str, stage: &Stage| stage.log(name).iter().any(|has| has.text.trim_end() == line);
+        eventually("it has written", async || said("out", &stage) && said("err", &stage)).await;
+        let answer =
+            stage.client.exec(&id, &["sh", "-c", "echo again >/dev/stdout"], 60).await.expect("exec");
+        assert_eq!((&*answer.stdout, answer.exit_code), (&b"again\n"[..], 0));
+    }
     stage.end().await;
 }

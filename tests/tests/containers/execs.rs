@@ -158,6 +158,74 @@ async fn many_at_once_are_each_answered_and_none_is_left_as_a_zombie() {
     }
 }
 
+/// What a process has open.
+fn open_files(pid: &str) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").count()
+}
+
+/// A hundred at once, of all sorts: those that answer, those that fail, those that are not there, those that leave somebody who
+/// holds their output, those that take too long and have hidden what they started.
+#[tokio::test]
+async fn a_storm_of_probes_is_answered_one_by_one_and_leaves_nothing() {
+    let mut stage = Stage::with("storm", |pod| pod.linux = None).await;
+    let id = stage.run("c", "exec sleep 1000").await;
+    let shim = stage.client.facts(&id).await.expect("facts")["shim"].to_string();
+    let before = open_files(&shim);
+    let mut calls = Vec::new();
+    for number in 0..100 {
+        let (mut client, id) = (stage.daemon.client().await, id.clone());
+        calls.push(tokio::spawn(async move {
+            let (script, timeout) = match number % 5 {
+                0 => (format!("echo {number}"), 60),
+                1 => (format!("echo {number} >&2; exit 7"), 60),
+                2 => ("sleep 7000 & echo left".to_owned(), 60),
+                3 => ("trap '' TERM; (setsid sleep 7001 &); sleep 7002".to_owned(), 1),
+                _ => (String::new(), 60),
+            };
+            let shell = ["sh", "-c", &script];
+            let command: &[&str] = if script.is_empty() { &["no-such-program"] } else { &shell };
+            let answer = client.exec(&id, command, timeout).await;
+            let said = answer.map(|answer| (answer.stdout, answer.stderr, answer.exit_code));
+            let words = format!("{number}\n").into_bytes();
+            match number % 5 {
+                0 => assert_eq!(said.expect("exec"), (words, vec![], 0)),
+                1 => assert_eq!(said.expect("exec"), (vec![], words, 7)),
+                2 => assert_eq!(said.expect("exec"), (b"left\n".to_vec(), vec![], 0)),
+                3 => assert_eq!(said.expect_err("too long").code(), Code::DeadlineExceeded),
+                _ => assert_eq!(said.expect_err("not there").code(), Code::InvalidArgument),
+            }
+        }));
+    }
+    for call in calls {
+        tokio::time::timeout(PATIENCE, call).await.expect("an answer").expect("the right one");
+    }
+    eventually("what took too long is gone with all of its own", async || {
+        !sleeps(&mut stage, &id, "7001").await && !sleeps(&mut stage, &id, "7002").await
+    })
+    .await;
+    let seen = stage.client.sh(&id, "ps -o stat,args").await;
+    assert!(!seen.lines().any(|line| line.trim_start().starts_with('Z')), "{seen}");
+    eventually("its shim holds nothing of them", async || open_files(&shim) == before).await;
+    stage.client.stop(&id, 0).await.expect("stopped");
+    stage.end().await;
+}
+
+/// kubelet takes messages of 16 MiB.
+#[tokio::test]
+async fn output_without_end_is_cut_where_kubelet_can_take_it() {
+    let mut stage = Stage::new("endless").await;
+    let id = stage.run("c", "exec sleep 1000").await;
+    for script in [
+        "head -c 33554432 /dev/zero; exit 3",
+        "head -c 20971520 /dev/zero >&2; exit 3",
+        "head -c 12582912 /dev/zero & head -c 12582912 /dev/zero >&2; wait; exit 3",
+    ] {
+        let answer = stage.client.exec(&id, &["sh", "-c", script], 60).await.expect(script);
+        assert_eq!((answer.stdout.len() + answer.stderr.len(), answer.exit_code), ((16 << 20) - 64, 3));
+    }
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn a_stop_ends_what_an_exec_runs() {
     let mut stage = Stage::with("stop-exec", |pod| pod.linux = None).await;
