@@ -5,7 +5,7 @@
 //! | [`table`] | who exists, by id, prefix and name |
 //! | [`pod`], [`container`] | one pod, one container: its state, and what waits for it |
 //! | [`up`] | a pod is made |
-//! | [`create`], [`plan`] | a container is made: request, OCI spec, plan |
+//! | [`create`], [`plan`], [`volumes`] | a container is made: request, OCI spec, plan |
 //! | [`deeds`] | a container is launched, asked to end, killed |
 //! | [`exec`] | a process beside the first |
 //! | [`down`] | what was made is unmade: the one walk of rollback, stop, remove and recovery |
@@ -32,6 +32,7 @@ pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod table;
 pub(crate) mod up;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 

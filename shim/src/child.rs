@@ -148,7 +148,8 @@ impl Child<'_> {
                 root::propagate(rustix::fs::CWD, c"/", *flags)
             }
             O::Overlay { lower, upper, work, volatile, place } => {
-                self.root = Some(root::overlay(lower, upper, work, *volatile, place)?);
+                let own = root::Own { upper, work, volatile: *volatile };
+                self.root = Some(root::overlay(lower, own, place)?);
                 Ok(())
             }
             O::Directory { source, place } => {
@@ -157,6 +158,9 @@ impl Child<'_> {
             }
             O::Mount { kind, source, target, attributes, options } => {
                 mounts::fresh(self.root()?, kind, source, target, *attributes, options)
+            }
+            O::Layers { lower, target, attributes } => {
+                mounts::layers(self.root()?, lower, target, *attributes)
             }
             O::Bind { target, how, .. } => {
                 let tree = self.next_tree()?;

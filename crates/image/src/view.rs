@@ -79,6 +79,11 @@ impl View {
 
     /// What is at `path`, through links that stay inside; the last part, too, is followed if `last`.
     pub(crate) fn find(&self, path: &[u8], last: bool) -> Result<Found, Errno> {
+        self.locate(path, last).map(|(found, _)| found)
+    }
+
+    /// The same, with the place of the directory that was found, or in which it was found, as a path without links.
+    pub(crate) fn locate(&self, path: &[u8], last: bool) -> Result<(Found, Vec<u8>), Errno> {
         let mut ahead: VecDeque<Vec<u8>> = parts(path).collect();
         let (mut here, mut at) = (self.root.clone(), Vec::new());
         let (mut links, mut steps) = (0, 0);
@@ -89,12 +94,12 @@ impl View {
             }
             if part == b".." {
                 at = names::split(&at).map_or(Vec::new(), |(above, _)| above.to_vec());
-                let Found::Directory(sides) = self.exact(&at)? else { return Ok(Found::Nothing) };
+                let Found::Directory(sides) = self.exact(&at)? else { return Ok((Found::Nothing, at)) };
                 here = sides;
                 continue;
             }
             match step(&here, &part)? {
-                Found::Nothing => return Ok(Found::Nothing),
+                Found::Nothing => return Ok((Found::Nothing, at)),
                 Found::Directory(sides) => {
                     here = sides;
                     at = names::join(&at, &part);
@@ -103,7 +108,8 @@ impl View {
                     let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
                     if !link || (ahead.is_empty() && !last) {
                         let whole = ahead.is_empty();
-                        return Ok(if whole { Found::Other { side, name, stat } } else { Found::Nothing });
+                        let found = if whole { Found::Other { side, name, stat } } else { Found::Nothing };
+                        return Ok((found, at));
                     }
                     links += 1;
                     if links > MOST_LINKS {
@@ -118,7 +124,7 @@ impl View {
                 }
             }
         }
-        Ok(Found::Directory(here))
+        Ok((Found::Directory(here), at))
     }
 }
 

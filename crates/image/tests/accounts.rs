@@ -4,7 +4,8 @@
 
 mod making;
 
-use making::{Head, Tar, store, unpack};
+use making::{Head, Tar, mounted, store, unpack};
+use orlop_image::Part;
 use orlop_model::report::Kind;
 
 #[test]
@@ -92,4 +93,46 @@ fn a_higher_layer_decides() {
     );
     let absent = [orlop_image::digest_of(b"none")];
     assert_eq!(store.read_in_root(&absent, "x", 1).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn a_part_of_an_image_is_what_the_image_shows_there() {
+    let (directory, store) = store();
+    let lower = Tar::new()
+        .file("srv/data/old", b"lower")
+        .file("srv/data/both", b"lower")
+        .file("srv/data/gone", b"lower")
+        .symlink("link", "/srv/../srv/data")
+        .symlink("out", "../../../../../../../../../tmp")
+        .symlink("host", "/proc/self/root/tmp")
+        .symlink("loop", "loop");
+    let upper = Tar::new()
+        .file("srv/data/both", b"upper")
+        .file("srv/data/.wh.gone", b"")
+        .file("srv/data/new", b"upper")
+        .file("file", b"");
+    let holds: Vec<_> = [lower, upper].into_iter().map(|tar| unpack(&store, &tar.end()).unwrap()).collect();
+    let ids: Vec<_> = holds.iter().map(orlop_image::LayerHold::diff_id).collect();
+    let part = |path: &str| store.part(&ids, path).unwrap();
+    for path in ["srv/data", "/srv//data/.", "link", "link/../data", "../srv/data"] {
+        let Part::Directory(layers) = part(path) else { panic!("{path}: {:?}", part(path)) };
+        assert!(
+            layers.len() == 2 && layers.iter().all(|layer| layer.starts_with(directory.path())),
+            "{path}"
+        );
+        assert!(layers.iter().all(|layer| layer.ends_with("srv/data")), "links are resolved: {layers:?}");
+        let seen = mounted(&layers, |root| {
+            let read = |name: &str| std::fs::read_to_string(root.join(name)).ok();
+            (read("old"), read("both"), read("new"), read("gone"), root.read_dir().unwrap().count())
+        });
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(seen, (some("lower"), some("upper"), some("upper"), None, 3), "{path}");
+    }
+    // What leads out leads to the image's own root, where there is no such thing.
+    for path in ["out", "host", "none", "srv/none", "file/x"] {
+        assert_eq!(part(path), Part::Nothing, "{path}");
+    }
+    assert_eq!(part("file"), Part::Other);
+    assert!(matches!(part(""), Part::Directory(roots) if roots.len() == 2));
+    assert_eq!(store.part(&ids, "loop").unwrap_err().kind(), Kind::Corrupt);
 }

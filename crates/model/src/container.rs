@@ -66,19 +66,30 @@ pub enum Propagation {
     Bidirectional,
 }
 
-/// A path of the node that is mounted into a container.
+/// A path of the node, or an image, that is mounted into a container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mount {
     /// Where it is seen, absolute.
     pub container_path: String,
-    /// What is seen, absolute.
+    /// What is seen, absolute; empty where it is an image.
     pub host_path: String,
+    /// The image that is seen.
+    pub image: Option<ImageVolume>,
     /// Whether it is read-only.
     pub readonly: bool,
     /// Whether the mounts below it are read-only too.
     pub recursive_read_only: bool,
     /// How mounts travel.
     pub propagation: Propagation,
+}
+
+/// An image, or a directory of one, that is mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageVolume {
+    /// The image: id or reference.
+    pub image: String,
+    /// Directory of it, relative to its root; empty: all of it.
+    pub sub_path: String,
 }
 
 /// A device of the node that a container gets.

@@ -30,6 +30,9 @@ pub struct Input<'a> {
     pub node: &'a Node,
     /// The devices that `config.devices` asks for, looked up (a directory stands for all in it).
     pub devices: &'a [Granted],
+    /// Of each mount of `config.mounts` that is of an image, in their order: the directories whose overlay it is, topmost first; two
+    /// at least.
+    pub images: &'a [Vec<PathBuf>],
     /// The content of the seccomp profile: of the file that the request names or, for `RuntimeDefault`, the node's own default where
     /// its configuration names one.
     pub seccomp_profile: Option<&'a [u8]>,

@@ -168,6 +168,9 @@ fn filesystem(operation: &Operation) -> Option<String> {
             }
             text
         }
+        O::Layers { lower, target, attributes: flags } => {
+            format!("image of {} at {} {}", list(lower, ":"), inside(target), attributes(*flags))
+        }
         O::Bind { source, target, how: bind } => {
             format!("bind {} at {}{}", shown(source), inside(target), how(bind))
         }

@@ -47,6 +47,7 @@ fn phase(operation: &Operation) -> u8 {
         O::Propagation { .. } => 3,
         O::Overlay { .. } | O::Directory { .. } => 4,
         O::Mount { .. }
+        | O::Layers { .. }
         | O::Bind { .. }
         | O::BindSlot { .. }
         | O::Symlink { .. }
@@ -74,6 +75,7 @@ fn target(operation: &Operation) -> Option<&std::ffi::CStr> {
     use Operation as O;
     match operation {
         O::Mount { target, .. }
+        | O::Layers { target, .. }
         | O::Bind { target, .. }
         | O::BindSlot { target, .. }
         | O::Symlink { at: target, .. }

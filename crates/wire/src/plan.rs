@@ -328,6 +328,16 @@ pub enum Operation {
         /// Its name.
         name: CString,
     },
+    /// An overlay of directories of the host, with nothing to write to, at a path under the root, which is made if it is missing:
+    /// what a volume of an image is.
+    34 => Layers {
+        /// The topmost first; two at least.
+        lower: Vec<CString>,
+        /// Where, under the root.
+        target: CString,
+        /// `MOUNT_ATTR_*` of `mount_setattr(2)`; of the first four alone.
+        attributes: u64,
+    },
 }}
 
 wire! {
@@ -362,6 +372,7 @@ impl Operation {
             O::Propagation { .. } | O::RootPropagation { .. } => "mount propagation",
             O::Overlay { .. } | O::Directory { .. } => "mount root",
             O::Mount { .. } => "mount",
+            O::Layers { .. } => "mount image",
             O::Bind { .. } | O::BindSlot { .. } => "bind mount",
             O::Symlink { .. } => "symlink",
             O::Device { .. } => "device",
@@ -401,6 +412,7 @@ impl Operation {
             O::Bind { source, target, .. } => format!("{} at {}", text(source), inside(target)),
             O::Symlink { at: target, .. }
             | O::BindSlot { target, .. }
+            | O::Layers { target, .. }
             | O::Device { target, .. }
             | O::MakeDirectory { target, .. }
             | O::Mask { target }

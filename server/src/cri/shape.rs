@@ -123,7 +123,7 @@ pub(super) fn container_status(container: &Arc<Container>) -> Option<ContainerSt
         message,
         labels: container.asked.labels.clone(),
         annotations: container.asked.annotations.clone(),
-        mounts: container.asked.mounts.clone(),
+        mounts: facts.mounts(&container.asked),
         log_path: facts.log_path.clone(),
         resources: linux
             .and_then(|linux| linux.resources.clone())

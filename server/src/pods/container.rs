@@ -9,7 +9,7 @@ use orlop_model::id::ContainerId;
 use orlop_model::life::container::{Deed, Event, Refused, State};
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
-use orlop_proto::runtime::v1::ContainerConfig;
+use orlop_proto::runtime::v1::{ContainerConfig, Mount};
 use orlop_wire::plan::Operation;
 use orlop_wire::record::Born;
 use tokio::sync::watch;
@@ -52,10 +52,22 @@ pub(crate) struct Facts {
     pub(crate) unified: Option<PathBuf>,
     /// Its layers, the topmost first.
     pub(crate) layers: Vec<PathBuf>,
+    /// The ids of the images that it mounts, in the order of those mounts.
+    pub(crate) volumes: Vec<String>,
     /// The container whose PID namespace it lives in, if it is another's.
     pub(crate) target: Option<ContainerId>,
     /// What an exec's child does; its [`Operation::Execute`] is a pattern.
     pub(crate) exec: Vec<Operation>,
+}
+
+impl Facts {
+    /// The mounts that were asked for; those of images say which image that is.
+    pub(crate) fn mounts(&self, asked: &ContainerConfig) -> Vec<Mount> {
+        let mut mounts = asked.mounts.clone();
+        let images = mounts.iter_mut().filter_map(|mount| mount.image.as_mut());
+        images.zip(&self.volumes).for_each(|(image, id)| image.image_ref.clone_from(id));
+        mounts
+    }
 }
 
 /// What changes while it lives.
@@ -66,8 +78,8 @@ pub(crate) struct Life {
     pub(crate) born: Option<Born>,
     /// Why the last removal did not come to its end.
     pub(crate) trouble: Option<Report>,
-    /// Keeps its image's layers.
-    pub(crate) hold: Option<orlop_image::Lease>,
+    /// Keep the layers of its image and of those that it mounts.
+    pub(crate) holds: Vec<orlop_image::Lease>,
 }
 
 impl Container {

@@ -104,7 +104,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     container.life().ledger = Some(Ledger::open("container", &directory)?);
     container.with_ledger(|ledger| ledger.will(Thing::Image(image.id.to_string())))?;
     let hold = core.images.store.hold(image.id).map_err(Report::from)?;
-    container.life().hold = Some(hold);
+    container.life().holds.push(hold);
     let layers = core.images.store.chain(document.diff_ids()).map_err(Report::from)?;
 
     let layer = core.places.layer(&container.id);
@@ -118,10 +118,12 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     if let Some(top) = layers.first() {
         like(&layer.join("upper"), top)?;
     }
+    let volumes = super::volumes::volumes(core, container, config, &layer)?;
     crate::failpoint::pass("container.made.layer");
 
     let identity = identity(core, config, &document)?;
     let target = target(core, container, config)?;
+    let (volumes, images) = volumes.into_iter().map(|volume| (volume.image, volume.directories)).unzip();
     let making = Making {
         core,
         container,
@@ -129,6 +131,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         document: &document,
         identity: &identity,
         layers: &layers,
+        images,
         target: target.as_deref(),
     };
     let planned = making.plan()?;
@@ -143,6 +146,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         cgroups: planned.cgroups,
         unified: planned.unified,
         layers,
+        volumes,
         target: target.map(|target| target.id.clone()),
         exec: planned.exec,
     };

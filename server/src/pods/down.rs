@@ -279,9 +279,9 @@ async fn unmake_of_container(
         }
         Thing::Layer(path) => discard(core, path),
         Thing::Image(_) => {
-            let hold = container.life().hold.take();
-            drop(hold);
-            // If the image was removed while it was held, its layers go now.
+            let holds = std::mem::take(&mut container.life().holds);
+            drop(holds);
+            // If an image was removed while it was held, its layers go now.
             let images = core.images.clone();
             core.later.spawn(async move { images.tidy(false).await });
             Ok(())

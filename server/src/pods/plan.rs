@@ -57,6 +57,8 @@ pub(super) struct Making<'a> {
     pub(super) document: &'a ImageConfig,
     pub(super) identity: &'a Identity,
     pub(super) layers: &'a [PathBuf],
+    /// Of each mount that is of an image, in order: what is put together.
+    pub(super) images: Vec<Vec<PathBuf>>,
     pub(super) target: Option<&'a Container>,
 }
 
@@ -123,6 +125,7 @@ impl Making<'_> {
             identity: self.identity,
             node: &node,
             devices: &devices,
+            images: &self.images,
             seccomp_profile: profile.as_deref(),
             target_pid: target_pid.as_ref(),
             cgroups_path: &cgroup_path,

@@ -98,6 +98,8 @@ pub(super) fn write_container(core: &Core, container: &Container, facts: &Facts)
         layers: facts.layers.iter().map(text).collect(),
         exec_operations: facts.exec.to_bytes(),
         target: facts.target.as_ref().map(ToString::to_string).unwrap_or_default(),
+        // Those asked for are in the configuration; what is known beyond them are the images that they are of.
+        mounts: if facts.volumes.is_empty() { Vec::new() } else { facts.mounts(&container.asked) },
         ..ContainerRecord::default()
     };
     put(&core.places.container(&container.id), FILE, &record.encode_to_vec())
@@ -149,6 +151,11 @@ pub(super) fn facts(record: &ContainerRecord) -> Result<Facts, Report> {
         cgroups: record.cgroups.iter().map(PathBuf::from).collect(),
         unified: (!record.unified.is_empty()).then(|| record.unified.clone().into()),
         layers: record.layers.iter().map(PathBuf::from).collect(),
+        volumes: record
+            .mounts
+            .iter()
+            .filter_map(|mount| mount.image.as_ref().map(|image| image.image_ref.clone()))
+            .collect(),
         target: record.target.parse().ok(),
         exec,
     })

@@ -174,7 +174,8 @@ fn recover_container(core: &Arc<Core>, id: &ContainerId, directory: &Path) -> Re
         return Ok(());
     };
     let facts = record::facts(&record)?;
-    let hold = core.images.hold(&facts.image);
+    let holds = std::iter::once(&facts.image).chain(&facts.volumes);
+    let holds = holds.filter_map(|image| core.images.hold(image)).collect();
     let name = name(&record);
     let removing = ledger.has_decided("remove");
     let claim = core.table.claim_container(&pod.id, &name, || {
@@ -185,7 +186,7 @@ fn recover_container(core: &Arc<Core>, id: &ContainerId, directory: &Path) -> Re
         {
             let mut life = container.life();
             life.ledger = Some(ledger);
-            life.hold = hold;
+            life.holds = holds;
             life.born = read_born(directory);
         }
         container

@@ -4,18 +4,19 @@
 //! it should be (CVE-2025-31133).
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::Write as _;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use orlop_sys::mount::{Change, set_attributes};
 use orlop_wire::plan::BindHow;
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, makedev};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use super::place;
+use super::{place, root};
 
 /// A fresh filesystem at a path of the root.
 pub(super) fn fresh(
@@ -40,6 +41,37 @@ pub(super) fn fresh(
     let mounted = fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     let place = place::directory(root, target, 0o755)?;
     put(mounted.as_fd(), place.as_fd())
+}
+
+/// Directories of the host as one, with nothing to write to, at a path of the root.
+pub(super) fn layers(
+    root: BorrowedFd<'_>,
+    lower: &[CString],
+    target: &CStr,
+    attributes: u64,
+) -> Result<(), Errno> {
+    let attributes = u32::try_from(attributes).map_err(|_| Errno::INVAL)?;
+    let place = place::directory(root, target, 0o755)?;
+    match root::detached(lower, None, MountAttrFlags::from_bits(attributes).ok_or(Errno::INVAL)?) {
+        // As for the root: before Linux 6.7. mount(2) takes a path, so the one of the place's descriptor. The attributes that a plan
+        // may ask for have the numbers of its flags.
+        Err(Errno::INVAL) => {
+            let mut buffer = [0; DESCRIPTOR];
+            let flags = MountFlags::from_bits(attributes).ok_or(Errno::INVAL)?;
+            root::by_options(lower, None, descriptor(place.as_fd(), &mut buffer)?, flags).map(drop)
+        }
+        other => put(other?.as_fd(), place.as_fd()),
+    }
+}
+
+/// Room for `/proc/self/fd/NUMBER`.
+const DESCRIPTOR: usize = 32;
+
+/// The path that leads to a descriptor.
+fn descriptor<'a>(place: BorrowedFd<'_>, buffer: &'a mut [u8; DESCRIPTOR]) -> Result<&'a CStr, Errno> {
+    let mut room = &mut buffer[..];
+    write!(room, "/proc/self/fd/{}\0", place.as_raw_fd()).map_err(|_| Errno::NAMETOOLONG)?;
+    CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::NAMETOOLONG)
 }
 
 fn put(mounted: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno> {

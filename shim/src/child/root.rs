@@ -16,51 +16,51 @@ use rustix::mount::{
 use rustix::process::{chdir, fchdir, pivot_root};
 use rustix::thread::LinkNameSpaceType;
 
+/// What an overlay writes to.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'a> {
+    pub(super) upper: &'a CStr,
+    pub(super) work: &'a CStr,
+    pub(super) volatile: bool,
+}
+
 /// The layers as one overlay, attached at `place`.
-pub(super) fn overlay(
-    lower: &[CString],
-    upper: &CStr,
-    work: &CStr,
-    volatile: bool,
-    place: &CStr,
-) -> Result<OwnedFd, Errno> {
-    match by_descriptor(lower, upper, work, volatile, place) {
+pub(super) fn overlay(lower: &[CString], own: Own<'_>, place: &CStr) -> Result<OwnedFd, Errno> {
+    match detached(lower, Some(own), MountAttrFlags::empty()) {
         // Before Linux 6.7 there is no `lowerdir+`, and a value of fsconfig(2) has 255 bytes at most.
-        Err(Errno::INVAL) => by_options(lower, upper, work, volatile, place),
-        other => other,
+        Err(Errno::INVAL) => by_options(lower, Some(own), place, MountFlags::empty()),
+        other => attach(other?, place),
     }
 }
 
-/// fsopen(2), fsconfig(2), fsmount(2): the root exists as a descriptor before it has a place, so nobody can swap what lies there.
-fn by_descriptor(
+/// fsopen(2), fsconfig(2), fsmount(2): an overlay exists as a descriptor before it has a place, so nobody can swap what lies there.
+pub(super) fn detached(
     lower: &[CString],
-    upper: &CStr,
-    work: &CStr,
-    volatile: bool,
-    place: &CStr,
+    own: Option<Own<'_>>,
+    attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(overlay.as_fd(), "source", "overlay")?;
     for layer in lower {
         fsconfig_set_string(overlay.as_fd(), "lowerdir+", layer.as_c_str())?;
     }
-    fsconfig_set_string(overlay.as_fd(), "upperdir", upper)?;
-    fsconfig_set_string(overlay.as_fd(), "workdir", work)?;
-    if volatile {
-        fsconfig_set_flag(overlay.as_fd(), "volatile")?;
+    if let Some(own) = own {
+        fsconfig_set_string(overlay.as_fd(), "upperdir", own.upper)?;
+        fsconfig_set_string(overlay.as_fd(), "workdir", own.work)?;
+        if own.volatile {
+            fsconfig_set_flag(overlay.as_fd(), "volatile")?;
+        }
     }
     fsconfig_create(overlay.as_fd())?;
-    let root = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    attach(root, place)
+    fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// mount(2): all layers in one line of options, which is a page at most.
-fn by_options(
+pub(super) fn by_options(
     lower: &[CString],
-    upper: &CStr,
-    work: &CStr,
-    volatile: bool,
+    own: Option<Own<'_>>,
     place: &CStr,
+    flags: MountFlags,
 ) -> Result<OwnedFd, Errno> {
     let mut line = Line { bytes: [0; PAGE], length: 0 };
     line.add(b"lowerdir=")?;
@@ -68,13 +68,15 @@ fn by_options(
         line.add(if number == 0 { b"" } else { b":" })?;
         line.path(layer)?;
     }
-    line.add(b",upperdir=")?;
-    line.path(upper)?;
-    line.add(b",workdir=")?;
-    line.path(work)?;
-    line.add(if volatile { b",volatile" } else { b"" })?;
+    if let Some(own) = own {
+        line.add(b",upperdir=")?;
+        line.path(own.upper)?;
+        line.add(b",workdir=")?;
+        line.path(own.work)?;
+        line.add(if own.volatile { b",volatile" } else { b"" })?;
+    }
     let options = CStr::from_bytes_until_nul(&line.bytes).map_err(|_| Errno::NAMETOOLONG)?;
-    mount("overlay", place, "overlay", MountFlags::empty(), options)?;
+    mount("overlay", place, "overlay", flags, options)?;
     rustix::fs::openat(CWD, place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
@@ -178,7 +180,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
         let c = |name: &str| CString::new(at(name).display().to_string()).expect("no NUL");
-        for name in ["one,a:b\\c", "two", "upper", "work", "upper2", "work2", "place", "place2"] {
+        for name in
+            ["one,a:b\\c", "two", "upper", "work", "upper2", "work2", "place", "place2", "place3", "place4"]
+        {
             std::fs::create_dir(at(name)).expect("made");
         }
         std::fs::write(at("one,a:b\\c").join("file"), "of one").expect("written");
@@ -189,14 +193,25 @@ mod tests {
         let kinds = libc::CLONE_FS | libc::CLONE_NEWNS;
         orlop_sys::namespace::unshare(u64::from(kinds.cast_unsigned())).expect("as root");
         propagate(CWD, c"/", libc::MS_PRIVATE | libc::MS_REC).expect("private");
+        let (upper, work) = (c("upper"), c("work"));
+        let own = Own { upper: &upper, work: &work, volatile: true };
+        let (upper, work) = (c("upper2"), c("work2"));
+        let other = Own { upper: &upper, work: &work, volatile: true };
         let ways = [
-            by_options(&lower, &c("upper"), &c("work"), true, &c("place")),
-            by_descriptor(&lower, &c("upper2"), &c("work2"), true, &c("place2")),
+            by_options(&lower, Some(own), &c("place"), MountFlags::empty()),
+            detached(&lower, Some(other), MountAttrFlags::empty())
+                .and_then(|root| attach(root, &c("place2"))),
+            by_options(&lower, None, &c("place3"), MountFlags::RDONLY),
+            detached(&lower, None, MountAttrFlags::MOUNT_ATTR_RDONLY)
+                .and_then(|root| attach(root, &c("place4"))),
         ];
-        for (way, place) in ways.into_iter().zip(["place", "place2"]) {
+        for (way, (place, writable)) in
+            ways.into_iter().zip([("place", true), ("place2", true), ("place3", false), ("place4", false)])
+        {
             way.expect("mounted");
             let read = |name| std::fs::read_to_string(at(place).join(name)).expect("seen");
             assert_eq!((read("file").as_str(), read("other").as_str()), ("of one", "of two"));
+            assert_eq!(std::fs::write(at(place).join("new"), "").is_ok(), writable, "{place}");
             unmount(at(place), UnmountFlags::DETACH).expect("unmounted");
         }
     }

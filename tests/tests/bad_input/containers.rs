@@ -281,15 +281,6 @@ const UNSUPPORTED: &[Bad] = &[
         &["config.CDI_devices"],
     ),
     (
-        "a mount of an image",
-        |c| {
-            let mount = mount(c);
-            mount.host_path.clear();
-            mount.image = Some(ImageSpec { image: "busybox".into(), ..ImageSpec::default() });
-        },
-        &["config.mounts[0].image"],
-    ),
-    (
         "an idmapped mount",
         |c| mount(c).uid_mappings = vec![IdMapping::default()],
         &["config.mounts[0].uidMappings"],

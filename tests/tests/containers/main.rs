@@ -5,6 +5,7 @@
 //! | `program` | arguments, environment, directory, terminal |
 //! | `accounts` | who runs it |
 //! | `mounts` | what of the node it sees |
+//! | `images` | images that it sees as volumes |
 //! | `confinement` | what it may not do |
 //! | `limits` | what it may use |
 //! | `logs` | what becomes of what it writes |
@@ -15,6 +16,7 @@
 mod accounts;
 mod confinement;
 mod execs;
+mod images;
 mod limits;
 mod logs;
 mod mounts;

@@ -105,6 +105,9 @@ fn fresh(
     if options.propagation & (options::SHARED | options::UNBINDABLE) != 0 {
         return Err(cannot("mounts.options", "shared", "a fresh filesystem is private"));
     }
+    if kind == "overlay" && !options.data.iter().any(|(key, _)| key.as_c_str() == c"upperdir") {
+        return layers(&options, target);
+    }
     let mut attributes = options.own.set | options.all.set;
     if kind == "tmpfs" && attributes & options::READ_ONLY != 0 {
         attributes &= !options::READ_ONLY;
@@ -118,6 +121,46 @@ fn fresh(
         attributes,
         options: options.data,
     })
+}
+
+/// An overlay that nothing is written to: its parameter `lowerdir` alone, and attributes that every kernel's mount(2) has, too.
+fn layers(options: &Options, target: CString) -> Result<Operation, Report> {
+    const PLAIN: u64 = 0xf;
+    let [(key, Some(directories))] = &options.data[..] else {
+        return Err(cannot(
+            "mounts.options",
+            "overlay",
+            "takes lowerdir and no other parameter without upperdir",
+        ));
+    };
+    if key.as_c_str() != c"lowerdir" {
+        return Err(bad("mounts.options", key.to_string_lossy(), "an overlay needs lowerdir"));
+    }
+    let attributes = options.own.set | options.all.set;
+    if attributes & !PLAIN != 0 {
+        return Err(cannot("mounts.options", "overlay", "takes ro, nosuid, nodev and noexec alone"));
+    }
+    let lower = unescaped(directories.as_bytes())?;
+    if lower.len() < 2 {
+        return Err(bad("mounts.options", directories.to_string_lossy(), "lowerdir needs two directories"));
+    }
+    // Without a directory to write to it is read-only whatever is asked for.
+    Ok(Operation::Layers { lower, target, attributes: attributes | options::READ_ONLY })
+}
+
+/// The paths of a list with colons between, in which a backslash takes the meaning of what follows it.
+fn unescaped(list: &[u8]) -> Result<Vec<CString>, Report> {
+    let (mut all, mut one) = (Vec::new(), Vec::new());
+    let mut bytes = list.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => one.extend(bytes.next()),
+            b':' => all.push(std::mem::take(&mut one)),
+            _ => one.push(*byte),
+        }
+    }
+    all.push(one);
+    all.into_iter().map(|path| string("mounts.options", path)).collect()
 }
 
 /// `MS_*` flags of `rootfsPropagation`; none where the spec is silent.

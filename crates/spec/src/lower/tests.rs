@@ -312,6 +312,20 @@ fn mounts_of_a_spec_become_what_their_options_say() {
         shown(bind(&["rbind", "rro", "private"])),
         format!("bind /host at /v recursive set all ro private {made}")
     );
+    let overlay = |options: &[&str]| {
+        let mut overlay = bind(options);
+        overlay.set_typ(Some("overlay".into())).set_source(Some("overlay".into()));
+        overlay
+    };
+    let odd = overlay(&["nodev", "lowerdir=/l/a\\:b\\\\c:/l/2"]);
+    assert_eq!(shown(odd), r"image of /l/a:b\\c:/l/2 at /v ro,nodev");
+    let with_upper = overlay(&["lowerdir=/l", "upperdir=/u", "workdir=/w"]);
+    assert_eq!(shown(with_upper), "mount overlay overlay at /v - lowerdir=/l upperdir=/u workdir=/w");
+    for options in
+        [&["lowerdir=/l"][..], &[], &["lowerdir=/a:/b", "index=on"], &["noatime", "lowerdir=/a:/b"]]
+    {
+        assert!(with(overlay(options)).is_err(), "{options:?}");
+    }
     let mut tmpfs = bind(&["ro", "nosuid", "size=1m"]);
     tmpfs.set_typ(Some("tmpfs".into())).set_source(None);
     assert_eq!(shown(tmpfs.clone()), "mount tmpfs tmpfs at /v nosuid size=1m");

@@ -16,8 +16,12 @@ use crate::input::{CgroupLayout, Input};
 
 pub(super) fn mounts(input: &Input<'_>) -> Result<Vec<Mount>, Report> {
     let mut asked: Vec<Mount> = Vec::new();
+    let mut images = input.images.iter();
     for mount in &input.config.mounts {
-        let mount = requested(mount)?;
+        let mount = match &mount.image {
+            None => requested(mount)?,
+            Some(volume) => image(mount, &volume.image, images.next())?,
+        };
         // The last one of a path is the one that would be seen.
         asked.retain(|earlier| earlier.destination() != mount.destination());
         asked.push(mount);
@@ -113,6 +117,23 @@ fn requested(asked: &Asked) -> Result<Mount, Report> {
         (false, false) => &["rbind", propagation],
     };
     Ok(mount(destination, "bind", source, options))
+}
+
+/// Directories of an image as one. Nothing but the image's own files is seen in it, so there is nothing to write to, no device to use,
+/// and nothing that could travel.
+fn image(asked: &Asked, name: &str, directories: Option<&Vec<PathBuf>>) -> Result<Mount, Report> {
+    let destination = clean("config.mounts.container_path", &asked.container_path)?;
+    let missing = || Report::field("config.mounts.image", name, "its layers are not at hand");
+    let mut lower = String::from("lowerdir=");
+    for (number, directory) in directories.ok_or_else(missing)?.iter().enumerate() {
+        let text = directory.to_str().ok_or_else(|| {
+            Report::field("config.mounts.image", directory.display(), "the path of a layer is no UTF-8")
+        })?;
+        lower.push_str(if number == 0 { "" } else { ":" });
+        // What ends a path is escaped, as overlayfs reads it.
+        lower.push_str(&text.replace('\\', "\\\\").replace(':', "\\:"));
+    }
+    Ok(mount(destination, "overlay", "overlay", &["ro", "nodev", &lower]))
 }
 
 /// An absolute path without `.`, `..` and doubled slashes.

@@ -79,13 +79,21 @@ pub(super) fn no_climbing(field: &str, text: &str) -> Result<(), Report> {
     Ok(())
 }
 
-/// A path of a file below a directory that is given elsewhere.
-pub(super) fn below(field: &str, text: &str) -> Result<String, Report> {
+/// A path below `what`.
+pub(super) fn below(field: &str, text: &str, what: &str) -> Result<String, Report> {
     path(field, text)?;
     no_climbing(field, text)?;
     if text.starts_with('/') {
-        return Err(Report::field(field, text, "it is absolute").advise("make it relative to log_directory"));
+        return Err(
+            Report::field(field, text, "it is absolute").advise(format!("make it relative to {what}"))
+        );
     }
+    Ok(text.to_owned())
+}
+
+/// A path of a file below `what`.
+pub(super) fn file_below(field: &str, text: &str, what: &str) -> Result<String, Report> {
+    below(field, text, what)?;
     if text.ends_with('/') || text.rsplit('/').next() == Some(".") {
         return Err(Report::field(field, text, "it names a directory, not a file"));
     }

@@ -60,7 +60,7 @@ pub(crate) fn container_config(
         annotations: check::map("config.annotations", &config.annotations)?,
         log_path: match config.log_path.as_str() {
             "" => String::new(),
-            path => check::below("config.log_path", path)?,
+            path => check::file_below("config.log_path", path, "log_directory")?,
         },
         stdin: config.stdin,
         stdin_once: config.stdin_once,
@@ -81,12 +81,18 @@ fn container_name(metadata: Option<&v1::ContainerMetadata>) -> Result<ContainerN
 fn image(image: Option<&v1::ImageSpec>) -> Result<(String, String), Report> {
     const FIELD: &str = "config.image.image";
     let image = image.ok_or_else(|| missing("config.image"))?;
-    let name = check::text(FIELD, &image.image, IMAGE_MAX)?;
-    if name.is_empty() || name.contains(char::is_whitespace) {
-        return Err(Report::field(FIELD, name, "it is no image's id or name"));
-    }
+    let name = image_name(FIELD, &image.image)?;
     let written = check::text("config.image.user_specified_image", &image.user_specified_image, IMAGE_MAX)?;
-    Ok((name.to_owned(), written.to_owned()))
+    Ok((name, written.to_owned()))
+}
+
+/// An image's id or name, as far as that is to be seen.
+pub(super) fn image_name(field: &str, name: &str) -> Result<String, Report> {
+    let name = check::text(field, name, IMAGE_MAX)?;
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err(Report::field(field, name, "it is no image's id or name"));
+    }
+    Ok(name.to_owned())
 }
 
 fn working_dir(path: &str) -> Result<String, Report> {

@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* a path in the container comes out absolute, without `.` and `..`; a path of the node comes out as it is.
 
-use orlop_model::container::{Device, Mount, Propagation};
+use orlop_model::container::{Device, ImageVolume, Mount, Propagation};
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1;
 
@@ -21,22 +21,44 @@ fn propagation(field: String, number: i32) -> Result<Propagation, Report> {
     }
 }
 
+/// The word by which kubelet knows that it is the volume of an image that failed; it has to begin the message.
+pub(crate) const IMAGE_VOLUME: &str = "ImageVolumeMountFailed";
+
+/// The image of a mount that is of one.
+fn image(field: &str, asked: &v1::Mount) -> Result<Option<ImageVolume>, Report> {
+    let Some(spec) = &asked.image else {
+        if asked.image_sub_path.is_empty() {
+            return Ok(None);
+        }
+        let cause = "only a mount of an image has one";
+        return Err(Report::field(format!("{field}.image_sub_path"), &asked.image_sub_path, cause));
+    };
+    let field = format!("{IMAGE_VOLUME}: {field}");
+    if !asked.host_path.is_empty() {
+        let cause = "a mount is of a path or of an image, not of both";
+        return Err(Report::field(format!("{field}.host_path"), &asked.host_path, cause));
+    }
+    if !asked.readonly {
+        let cause = "an image is mounted read-only, whatever is asked for";
+        return Err(Report::field(format!("{field}.readonly"), false, cause).advise("set readonly"));
+    }
+    if asked.propagation == i32::from(v1::MountPropagation::PropagationBidirectional) {
+        let cause = "no path of the node is mounted, so nothing could travel to one";
+        return Err(Report::field(format!("{field}.propagation"), "PROPAGATION_BIDIRECTIONAL", cause));
+    }
+    let image = super::container::image_name(&format!("{field}.image.image"), &spec.image)?;
+    let sub_path = match asked.image_sub_path.as_str() {
+        "" => String::new(),
+        path => check::below(&format!("{field}.image_sub_path"), path, "the image's root")?,
+    };
+    Ok(Some(ImageVolume { image, sub_path }))
+}
+
 /// What this version cannot do with a mount.
 ///
 /// `selinux_relabel` is not among it: kubelet sets it for every volume that could have a label, and a container has none here that
 /// its files would have to bear.
 fn beyond(field: &str, mount: &v1::Mount) -> Result<(), Report> {
-    if mount.image.is_some() {
-        if !mount.host_path.is_empty() {
-            let cause = "a mount is of a path or of an image, not of both";
-            return Err(Report::field(format!("{field}.host_path"), &mount.host_path, cause));
-        }
-        return Err(unsupported(format!("{field}.image"), "a mount of an image"));
-    }
-    if !mount.image_sub_path.is_empty() {
-        let cause = "only a mount of an image has one";
-        return Err(Report::field(format!("{field}.image_sub_path"), &mount.image_sub_path, cause));
-    }
     for (name, mappings) in [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)] {
         if !mappings.is_empty() {
             return Err(unsupported(format!("{field}.{name}"), "an idmapped mount"));
@@ -50,6 +72,7 @@ fn beyond(field: &str, mount: &v1::Mount) -> Result<(), Report> {
 
 fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
     beyond(field, asked)?;
+    let image = image(field, asked)?;
     let container_path = check::inside(&format!("{field}.container_path"), &asked.container_path)?;
     if container_path == "/" {
         let cause = "nothing is mounted over the container's root";
@@ -67,7 +90,11 @@ fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
     }
     Ok(Mount {
         container_path,
-        host_path: check::absolute(&format!("{field}.host_path"), &asked.host_path)?,
+        host_path: match image {
+            Some(_) => String::new(),
+            None => check::absolute(&format!("{field}.host_path"), &asked.host_path)?,
+        },
+        image,
         readonly: asked.readonly,
         recursive_read_only: asked.recursive_read_only,
         propagation,

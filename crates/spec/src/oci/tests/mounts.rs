@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use orlop_model::container::{Mount, Propagation};
+use orlop_model::container::{ImageVolume, Mount, Propagation};
 
 use super::{linux, refused, spec};
 use crate::scene::{Scene, mount};
@@ -30,6 +30,23 @@ const DEFAULTS: [&str; 10] = [
     "/etc/resolv.conf",
     "/sys/fs/cgroup",
 ];
+
+#[test]
+fn an_image_is_an_overlay_of_its_directories() {
+    let mut scene = Scene::new();
+    let volume = |image: &str| Some(ImageVolume { image: image.into(), sub_path: String::new() });
+    scene.config.mounts = vec![
+        Mount { image: volume("one"), ..mount("/one", "") },
+        mount("/between", "/host"),
+        Mount { image: volume("two"), ..mount("/two", "") },
+    ];
+    scene.images = vec![vec!["/l/a:b".into(), "/none".into()], vec!["/l/2".into(), "/l/1".into()]];
+    assert_eq!(options_of(&scene, "/one"), ["ro", "nodev", "lowerdir=/l/a\\:b:/none"]);
+    assert_eq!(options_of(&scene, "/two"), ["ro", "nodev", "lowerdir=/l/2:/l/1"]);
+    assert_eq!(options_of(&scene, "/between"), ["rbind", "rprivate"]);
+    scene.images.pop();
+    assert!(scene.compose().expect_err("not at hand").to_string().contains("two"));
+}
 
 #[test]
 fn mounts_are_sorted_so_that_parents_come_first() {

@@ -30,6 +30,14 @@ pub(super) fn mount(config: &mut v1::ContainerConfig) -> &mut v1::Mount {
     config.mounts.last_mut().unwrap()
 }
 
+/// A mount of an image that has no name.
+pub(super) fn image(config: &mut v1::ContainerConfig) -> &mut v1::Mount {
+    let mount = mount(config);
+    mount.host_path.clear();
+    (mount.readonly, mount.image) = (true, Some(v1::ImageSpec::default()));
+    mount
+}
+
 pub(super) fn device(config: &mut v1::ContainerConfig) -> &mut v1::Device {
     let (container_path, host_path) = ("/dev/fuse".into(), "/dev/fuse".into());
     config.devices.push(v1::Device { container_path, host_path, permissions: "rw".into() });

@@ -2,7 +2,9 @@
 //!
 //! *Invariant:* as in the parent.
 
-use super::container::{capabilities, context, device, env, hugepages, int, limits, mount, options, profile};
+use super::container::{
+    capabilities, context, device, env, hugepages, image, int, limits, mount, options, profile,
+};
 use super::*;
 
 type Bad = (&'static str, fn(&mut v1::ContainerConfig), &'static str);
@@ -54,7 +56,23 @@ const PLAIN: &[Bad] = &[
     ("config.mounts[0].container_path", |c| mount(c).container_path = "/a\0".into(), "control"),
     ("config.mounts[0].host_path", |c| mount(c).host_path.clear(), "no absolute path"),
     ("config.mounts[0].host_path", |c| mount(c).host_path = "./data".into(), "no absolute path"),
-    ("config.mounts[0].host_path", |c| mount(c).image = Some(v1::ImageSpec::default()), "not of both"),
+    (
+        "ImageVolumeMountFailed: config.mounts[0].host_path",
+        |c| mount(c).image = Some(v1::ImageSpec::default()),
+        "not of both",
+    ),
+    ("ImageVolumeMountFailed: config.mounts[0].readonly", |c| image(c).readonly = false, "read-only"),
+    ("ImageVolumeMountFailed: config.mounts[0].propagation", |c| image(c).propagation = 2, "travel"),
+    ("ImageVolumeMountFailed: config.mounts[0].image.image", |c| drop(image(c)), "no image's id or name"),
+    (
+        "ImageVolumeMountFailed: config.mounts[0].image_sub_path",
+        |c| {
+            let mount = image(c);
+            mount.image.get_or_insert_default().image = "i".into();
+            mount.image_sub_path = "a/../b".into();
+        },
+        "..",
+    ),
     ("config.mounts[0].image_sub_path", |c| mount(c).image_sub_path = "x".into(), "only a mount of an image"),
     ("config.mounts[0].propagation", |c| mount(c).propagation = 3, "PROPAGATION_BIDIRECTIONAL (2)"),
     ("config.mounts[0].recursive_read_only", |c| mount(c).recursive_read_only = true, "needs readonly"),
@@ -316,15 +334,6 @@ fn what_this_version_cannot_do_is_not_ignored() {
     let rows: &[Bad] = &[
         ("config.windows", |c| c.windows = Some(v1::WindowsContainerConfig::default()), ""),
         ("config.CDI_devices", |c| c.cdi_devices = vec![v1::CdiDevice { name: "v.org/gpu=0".into() }], ""),
-        (
-            "config.mounts[0].image",
-            |c| {
-                let mount = mount(c);
-                mount.host_path.clear();
-                mount.image = Some(v1::ImageSpec::default());
-            },
-            "",
-        ),
         ("config.mounts[0].uidMappings", |c| mount(c).uid_mappings = vec![v1::IdMapping::default()], ""),
         ("config.mounts[0].gidMappings", |c| mount(c).gid_mappings = vec![v1::IdMapping::default()], ""),
         ("config.mounts[0].mount_options", |c| mount(c).mount_options = vec!["noexec".into()], ""),
