@@ -8,3 +8,8 @@
 //! what one connection may hold in memory is bounded.
 
 pub mod session;
+
+#[cfg(test)]
+mod chance;
+mod spdy;
+mod websocket;
