@@ -56,7 +56,12 @@ impl Chance {
     }
 
     /// Feeds `bytes` to `read` in pieces of up to `most`, until that says to stop.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], most: usize, mut read: impl FnMut(&mut BytesMut) -> bool) {
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        most: usize,
+        mut read: impl FnMut(&mut BytesMut) -> bool,
+    ) {
         let mut buffer = BytesMut::new();
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at((1 + self.below(most)).min(bytes.len()));

@@ -43,6 +43,7 @@ pub enum Work {
 
 /// The streams of an exec or attach, as they were asked for over CRI. The connection's own query is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are four questions, and CRI asks them so")]
 pub struct Streams {
     /// Whether the client sends input.
     pub stdin: bool,

@@ -47,7 +47,8 @@ pub(crate) enum Close {
 /// The answer to the key of a handshake; `None` if it is no key: 16 bytes in base64.
 pub(crate) fn accept(key: &[u8]) -> Option<String> {
     let bytes = STANDARD.decode(key).ok()?;
-    let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
+    let digest =
+        Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
     (bytes.len() == 16).then(|| STANDARD.encode(digest))
 }
 

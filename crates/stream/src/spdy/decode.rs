@@ -57,11 +57,6 @@ impl Decoder {
         Decoder { state: State::Between, unpacker: Unpacker::new(), highest: 0 }
     }
 
-    /// The highest stream that the client opened; 0 at first.
-    pub(crate) fn highest(&self) -> u32 {
-        self.highest
-    }
-
     /// The next frame, or piece of one, of what `bytes` holds; `None` if more is needed.
     pub(crate) fn next(&mut self, bytes: &mut BytesMut) -> Result<Option<Frame>, Fault> {
         loop {
@@ -101,21 +96,24 @@ impl Decoder {
     }
 
     fn begin(&self, header: [u8; 8]) -> Result<State, Fault> {
-        let [a, b, c, d, flags, e, f, g] = header;
-        let (first, length) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([0, e, f, g]) as usize);
+        let (word, flags) = (
+            |at| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]),
+            header[4],
+        );
+        let (first, length) = (word(0), (word(4) & 0x00ff_ffff) as usize);
         if first >> 31 == 0 {
-            if first == 0 || first % 2 == 0 || first > self.highest {
+            if first == 0 || first.is_multiple_of(2) || first > self.highest {
                 return Err(Fault("data for a stream that was never opened"));
             }
             return Ok(State::Data { stream: first, left: length, last: flags & FIN != 0 });
         }
-        if u16::from_be_bytes([a & 0x7f, b]) != VERSION {
+        if first >> 16 & 0x7fff != u32::from(VERSION) {
             return Err(Fault("a control frame of another version"));
         }
         if length > CONTROL {
             return Err(Fault("a control frame is too long"));
         }
-        Ok(State::Control { kind: u16::from_be_bytes([c, d]), flags, length })
+        Ok(State::Control { kind: u16::from_be_bytes([header[2], header[3]]), flags, length })
     }
 
     fn control(&mut self, kind: u16, flags: u8, payload: &[u8]) -> Result<Option<Frame>, Fault> {
@@ -142,7 +140,7 @@ impl Decoder {
                 Ok(Some(Frame::Reset { stream: self.known(word(0)?)? }))
             }
             PING => {
-                // Our own would have even numbers, but there are none.
+                // Answers to ours, which have even numbers, say no more than that the client is there.
                 let number = word(0)?;
                 Ok((number % 2 == 1).then_some(Frame::Ping { number }))
             }
@@ -157,7 +155,7 @@ impl Decoder {
     }
 
     fn open(&mut self, stream: u32, headers: Headers, flags: u8) -> Result<Frame, Fault> {
-        if stream % 2 == 0 || stream >> 31 == 1 || stream <= self.highest {
+        if stream.is_multiple_of(2) || stream >> 31 == 1 || stream <= self.highest {
             return Err(Fault("a stream has a number that cannot be"));
         }
         if flags & UNIDIRECTIONAL != 0 {

@@ -17,7 +17,7 @@ pub(crate) fn reset(stream: u32, why: Reset) -> Vec<u8> {
     control(RST_STREAM, &both(stream, why as u32))
 }
 
-/// The answer to a ping.
+/// A ping: ours have even numbers, answers to the client's odd ones.
 pub(crate) fn ping(number: u32) -> Vec<u8> {
     control(PING, &number.to_be_bytes())
 }
@@ -80,7 +80,10 @@ mod tests {
         for stream in 1..50 {
             let frame = replies.accept(stream);
             assert_eq!(frame[..4], [0x80, 3, 0, 2]);
-            assert_eq!(usize::try_from(u32::from_be_bytes([0, frame[5], frame[6], frame[7]])).unwrap(), frame.len() - 8);
+            assert_eq!(
+                usize::try_from(u32::from_be_bytes([0, frame[5], frame[6], frame[7]])).unwrap(),
+                frame.len() - 8
+            );
             assert_eq!(frame[8..12], stream.to_be_bytes());
             let (mut out, before) = ([9; 64], (inflate.total_in(), inflate.total_out()));
             inflate.decompress(&frame[12..], &mut out, FlushDecompress::Sync).expect("a zlib stream");

@@ -83,10 +83,14 @@ fn add(frames: &mut Vec<Frame>, frame: Frame) {
 fn every_kind_of_frame_is_told() {
     let (frames, fault) = read(&mut Chance::new(1), &conversation(), usize::MAX);
     assert_eq!((frames.len(), fault), (9, None), "{frames:?}");
-    assert!(matches!(&frames[0], Frame::Open { stream: 1, headers, last: false } if headers.get("streamtype") == Some("error")));
+    assert!(
+        matches!(&frames[0], Frame::Open { stream: 1, headers, last: false } if headers.get("streamtype") == Some("error"))
+    );
     assert!(matches!(&frames[2], Frame::Data { stream: 3, piece, last: false } if piece == "some input"));
     assert_eq!(frames[3], Frame::Ping { number: 1 });
-    assert!(matches!(&frames[4], Frame::Open { stream: 5, headers, last: true } if headers.get("port") == Some("80")));
+    assert!(
+        matches!(&frames[4], Frame::Open { stream: 5, headers, last: true } if headers.get("port") == Some("80"))
+    );
     assert!(matches!(&frames[5], Frame::Data { stream: 3, piece, last: true } if piece == "the last input"));
     assert_eq!(frames[6], Frame::Data { stream: 1, piece: Bytes::new(), last: true });
     assert_eq!(frames[7..], [Frame::Reset { stream: 5 }, Frame::Goodbye]);

@@ -33,7 +33,9 @@ const TAIL: &str = "100101201202205206300302303304305306307402405406407408409410
 /// What both sides' compression knows beforehand (draft 3.1, 2.6.10.1).
 pub(crate) static DICTIONARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let words = WORDS.split(' ').map(|word| word.replace('_', " "));
-    let told = words.flat_map(|word| [u32::try_from(word.len()).unwrap_or(0).to_be_bytes().to_vec(), word.into_bytes()].concat());
+    let told = words.flat_map(|word| {
+        [u32::try_from(word.len()).unwrap_or(0).to_be_bytes().to_vec(), word.into_bytes()].concat()
+    });
     told.chain(TAIL.bytes()).collect()
 });
 

@@ -128,7 +128,7 @@ impl Decoder {
             _ => header[2..2 + extra].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
         };
         let mask = [header[2 + extra], header[3 + extra], header[4 + extra], header[5 + extra]];
-        if (extra == 2 && length < 126) || (extra == 8 && length <= u64::from(u16::MAX)) {
+        if (extra == 2 && length < 126) || (extra == 8 && u16::try_from(length).is_ok()) {
             return Err(broken("a length is written longer than it needs"));
         }
         bytes.advance(2 + extra + 4);

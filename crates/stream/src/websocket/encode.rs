@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* none of these can fail.
 
-use super::{BINARY, CLOSE, Close, PONG, TEXT};
+use super::{BINARY, CLOSE, Close, PING, PONG, TEXT};
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,11 @@ pub(crate) fn message(kind: Kind, length: usize) -> ([u8; 10], usize) {
 /// The answer to a ping; `payload` is at most 125 bytes, as it came.
 pub(crate) fn pong(payload: &[u8]) -> Vec<u8> {
     control(PONG, payload)
+}
+
+/// A ping of our own.
+pub(crate) fn ping() -> Vec<u8> {
+    control(PING, &[])
 }
 
 /// The last frame. `code`: `None` answers a close that had none.

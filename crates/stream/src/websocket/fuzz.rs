@@ -10,12 +10,11 @@ use crate::chance::Chance;
 
 /// A frame as a client writes it.
 fn frame(first: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
-    let mut bytes = match u8::try_from(payload.len()) {
-        Ok(short @ ..126) => vec![first, 0x80 | short],
-        _ => {
-            let length = u16::try_from(payload.len()).expect("short").to_be_bytes();
-            [&[first, 0x80 | 126], &length[..]].concat()
-        }
+    let length = u16::try_from(payload.len()).expect("short").to_be_bytes();
+    let mut bytes = if payload.len() < 126 {
+        vec![first, 0x80 | length[1]]
+    } else {
+        [&[first, 0xfe], &length[..]].concat()
     };
     bytes.extend(mask);
     bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
@@ -146,7 +145,7 @@ fn what_cannot_be_is_a_fault() {
         (vec![0x82, 1, b'x'], "a frame is not masked", Close::Protocol),
         (frame(0xc2, [0; 4], b"x"), "a frame of an extension that was not agreed on", Close::Protocol),
         (frame(FIN | 3, [0; 4], b"x"), "a frame of a kind that is not known", Close::Protocol),
-        (frame(FIN | 11, [0; 4], b""), "a frame of a kind that is not known", Close::Protocol),
+        (frame(FIN | 0xb, [0; 4], b""), "a frame of a kind that is not known", Close::Protocol),
         (frame(CLOSE, [0; 4], b""), "a control frame is in parts or too long", Close::Protocol),
         (frame(FIN | PING, [0; 4], &[0; 126]), "a control frame is in parts or too long", Close::Protocol),
         (frame(FIN | CONTINUED, [0; 4], b"x"), "a part of no message", Close::Protocol),
