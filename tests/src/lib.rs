@@ -9,6 +9,7 @@
 //! | [`cri`] | a CRI client |
 //! | [`daemon`], [`leaks`] | an orlopd of one's own, and whether anything is left of it |
 //! | [`kubelet`] | a kubelet by itself on that orlopd |
+//! | [`mute`] | a filesystem that never answers |
 //! | [`hash`] | digests, base64 |
 //! | [`tidy`] | the source as text, for the tests of its order |
 //!
@@ -24,6 +25,7 @@ pub mod image;
 pub mod kubelet;
 pub mod layer;
 pub mod leaks;
+pub mod mute;
 pub mod place;
 pub mod registry;
 pub mod tidy;

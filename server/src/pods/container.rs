@@ -217,11 +217,19 @@ impl Container {
     pub(crate) async fn start(self: &Arc<Self>, core: &Arc<Core>) -> Result<(), Report> {
         self.created().await?;
         self.tell(core, &Event::Start).map_err(|refused| self.refused("start container", refused))?;
-        let state = self.until(|state| !matches!(state, State::Created | State::Starting)).await;
-        match state.exit().and_then(|exit| exit.report.clone()) {
-            Some(report) if self.life().born.is_none() => Err(report),
-            _ => Ok(()),
+        let ran = || self.life().born.is_some();
+        let mut state = self.until(|state| !matches!(state, State::Created | State::Starting)).await;
+        if !state.has_ended() && !ran() {
+            // It was stopped before it runs: it may run yet, for a moment, or never.
+            state = self.until(State::has_ended).await;
         }
+        if ran() {
+            return Ok(());
+        }
+        Err(state.exit().and_then(|exit| exit.report.clone()).unwrap_or_else(|| {
+            let cause = "it was stopped before its program ran";
+            Report::new(Kind::WrongState, "start container", self.id.short(), cause)
+        }))
     }
 
     /// Has it end within `grace`, and returns when no process of it is left. Joins a stop that is under way.
