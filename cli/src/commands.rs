@@ -3,6 +3,7 @@
 //! *Invariant:* a verb gives back an exit code and never ends the program. What it shows of one run goes to standard output at
 //! once, so that a closed pipe is noticed.
 
+mod attach;
 mod audit;
 mod completion;
 mod exec;
@@ -11,6 +12,7 @@ mod images;
 mod inspect;
 mod logs;
 mod pods;
+mod port_forward;
 mod ps;
 mod pull;
 mod rm;
@@ -46,6 +48,10 @@ pub(crate) enum Verb {
     Logs(logs::Logs),
     /// Run a command in a container
     Exec(exec::Exec),
+    /// Take part in what a container reads and writes
+    Attach(attach::Attach),
+    /// Lead ports of this machine's loopback to a pod's
+    PortForward(port_forward::PortForward),
     /// What a pod or a container is made of, and where the time of its start went
     Explain(explain::Explain),
     /// All that the daemon says of pods, containers or images, as JSON
@@ -76,6 +82,8 @@ pub(crate) async fn run(typed: Typed) -> Result<u8, Failure> {
         Verb::Pull(verb) => verb.run(&connect().await?).await,
         Verb::Rmi(verb) => verb.run(&connect().await?).await,
         Verb::Logs(verb) => verb.run(&connect().await?).await,
+        Verb::Attach(verb) => verb.run(&connect().await?).await,
+        Verb::PortForward(verb) => verb.run(&connect().await?).await,
         Verb::Explain(verb) => verb.run(&connect().await?).await,
         Verb::Inspect(verb) => verb.run(&connect().await?).await,
         Verb::Stop(verb) => verb.run(&connect().await?).await,

@@ -125,7 +125,8 @@ async fn serve(
             .await
             .map_err(failed("listen", Path::new("[metrics] address")))?;
     }
-    door.serve(Arc::clone(&core), Arc::clone(&calls))
+    let streams = door
+        .serve(Arc::clone(&core), Arc::clone(&calls), asked_to_end())
         .map_err(failed("listen", Path::new("[streaming] address")))?;
     let edge = Edge::new(Arc::clone(&core), calls);
     tracing::info!(socket = %socket.display(), pods = core.table.pods().len(), "serving");
@@ -139,6 +140,7 @@ async fn serve(
             notify("STOPPING=1");
         });
     let ended = end_of(served, socket).await;
+    let _ = tokio::time::timeout(END_PATIENCE, streams).await;
     core.later.finish(END_PATIENCE).await;
     leave_nothing(&core).await;
     if let Some(Listen::Unix(path)) = &config.metrics.address {

@@ -6,7 +6,7 @@
 //! | [`layer`], [`image`] | layers and images, entry by entry, in every form that a registry may hold |
 //! | [`busybox`] | an image of this machine's own busybox |
 //! | [`http`], [`registry`] | Debian's docker-registry on a free port, and how an image gets into it |
-//! | [`cri`] | a CRI client |
+//! | [`cri`], [`session`] | a CRI client; one of exec, attach and port-forward |
 //! | [`daemon`], [`leaks`] | an orlopd of one's own, and whether anything is left of it |
 //! | [`kubelet`] | a kubelet by itself on that orlopd |
 //! | [`mute`] | a filesystem that never answers |
@@ -28,4 +28,5 @@ pub mod leaks;
 pub mod mute;
 pub mod place;
 pub mod registry;
+pub mod session;
 pub mod tidy;

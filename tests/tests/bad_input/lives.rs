@@ -205,9 +205,6 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
     }
     ask! {
         runtime.update_container_resources(UpdateContainerResourcesRequest) = "UpdateContainerResources";
-        runtime.exec(ExecRequest) = "Exec";
-        runtime.attach(AttachRequest) = "Attach";
-        runtime.port_forward(PortForwardRequest) = "PortForward";
         runtime.container_stats(ContainerStatsRequest) = "ContainerStats";
         runtime.list_container_stats(ListContainerStatsRequest) = "ListContainerStats";
         runtime.stream_container_stats(StreamContainerStatsRequest) = "StreamContainerStats";
