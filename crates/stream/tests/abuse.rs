@@ -46,10 +46,10 @@ fn swallowing(world: &World) -> String {
 #[tokio::test]
 async fn faults_in_spdy_end_the_connection_with_a_goodbye_that_says_so() {
     let world = World::new().await;
-    let packer = || flate2::Compress::new(flate2::Compression::best(), true);
+    let deflate = || flate2::Compress::new(flate2::Compression::best(), true);
     let bomb = |size: usize| {
         let mut packed = Vec::with_capacity(size / 100 + 1000);
-        packer()
+        deflate()
             .compress_vec(&vec![0; size], &mut packed, flate2::FlushCompress::Sync)
             .expect("there is room");
         control(1, 0, &[&1_u32.to_be_bytes()[..], &[0; 6], &packed].concat())
@@ -276,7 +276,7 @@ fn resident() -> usize {
 
 #[tokio::test]
 async fn floods_of_every_kind_hold_little() {
-    let world = World::with(Limits { stall: Duration::from_secs(60), ..Limits::default() }, None).await;
+    let world = World::with(Limits { stall: Duration::from_mins(1), ..Limits::default() }, None).await;
     let before = resident();
     // Streams: each costs the client a frame, and most are refused.
     let path = swallowing(&world);

@@ -76,9 +76,10 @@ async fn ports_work_in_both_forms() {
             });
             Ok(Box::new(ours) as Box<dyn Duplex>)
         });
-        let mut client = match tunnel {
-            true => Spdy::tunnel(&world, &path).await,
-            false => Spdy::connect(&world, &path, "portforward.k8s.io").await,
+        let mut client = if tunnel {
+            Spdy::tunnel(&world, &path).await
+        } else {
+            Spdy::connect(&world, &path, "portforward.k8s.io").await
         };
         client.opened(&[("streamtype", "error"), ("port", "80"), ("requestid", "0")]).await;
         let stream = client.opened(&[("streamtype", "data"), ("port", "80"), ("requestid", "0")]).await;
