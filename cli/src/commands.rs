@@ -6,6 +6,7 @@
 mod attach;
 mod audit;
 mod completion;
+mod events;
 mod exec;
 mod explain;
 mod images;
@@ -54,6 +55,8 @@ pub(crate) enum Verb {
     PortForward(port_forward::PortForward),
     /// What a pod or a container is made of, and where the time of its start went
     Explain(explain::Explain),
+    /// What has happened to pods and containers, by number
+    Events(events::Events),
     /// All that the daemon says of pods, containers or images, as JSON
     Inspect(inspect::Inspect),
     /// End containers or pods
@@ -85,6 +88,7 @@ pub(crate) async fn run(typed: Typed) -> Result<u8, Failure> {
         Verb::Attach(verb) => verb.run(&connect().await?).await,
         Verb::PortForward(verb) => verb.run(&connect().await?).await,
         Verb::Explain(verb) => verb.run(&connect().await?).await,
+        Verb::Events(verb) => verb.run(&connect().await?).await,
         Verb::Inspect(verb) => verb.run(&connect().await?).await,
         Verb::Stop(verb) => verb.run(&connect().await?).await,
         Verb::Rm(verb) => verb.run(&connect().await?).await,

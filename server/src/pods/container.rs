@@ -121,6 +121,13 @@ impl Container {
         self.facts.send_replace(Some(facts.map(Arc::new)));
     }
 
+    /// It is created: seen by all from now on.
+    pub(super) fn is_created(self: &Arc<Self>, core: &Core, facts: Facts) {
+        let _order = self.pod.order();
+        self.set_facts(Ok(facts));
+        core.events.created(&core.table, self);
+    }
+
     /// Waits until it is created, or could not be.
     ///
     /// # Errors
@@ -160,16 +167,16 @@ impl Container {
     /// # Errors
     /// [`Refused`] as the state says.
     pub(super) fn tell(self: &Arc<Self>, core: &Arc<Core>, event: &Event) -> Result<(), Refused> {
+        let order = self.pod.order();
         let mut outcome = Ok(None);
-        let mut patience = None;
+        let mut change = None;
         self.state.send_if_modified(|state| match state.on(event, Instant::now(), super::now()) {
             Ok((next, deed)) => {
                 outcome = Ok(deed);
                 let changed = *state != next;
-                if let (true, State::Stopping { kill_at }) = (changed, &next) {
-                    patience = Some(*kill_at);
+                if changed {
+                    change = Some((std::mem::replace(state, next.clone()), next));
                 }
-                *state = next;
                 changed
             }
             Err(refused) => {
@@ -177,6 +184,18 @@ impl Container {
                 false
             }
         });
+        let mut patience = None;
+        if let Some((before, after)) = change {
+            if let (State::Created, State::Exited(exit)) = (&before, &after) {
+                // No shim writes down that it has ended.
+                super::deeds::keep_exit(core, self, exit);
+            }
+            if let State::Stopping { kill_at } = after {
+                patience = Some(kill_at);
+            }
+            core.events.container_changed(&core.table, self, &before, &after);
+        }
+        drop(order);
         if let Some(kill_at) = patience.filter(|kill_at| *kill_at > Instant::now()) {
             let (container, core) = (Arc::clone(self), Arc::clone(core));
             tokio::spawn(async move {
