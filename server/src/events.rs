@@ -35,7 +35,7 @@ use orlop_proto::runtime::v1::ContainerEventType::{self, ContainerCreatedEvent a
 use orlop_proto::runtime::v1::ContainerEventType::{
     ContainerDeletedEvent as Deleted, ContainerStartedEvent as Started, ContainerStoppedEvent as Stopped,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::pods::container::Container;
 use crate::pods::pod::Pod;
@@ -52,11 +52,11 @@ const STATUSES: usize = 1000;
 
 /// Events, and their journal.
 pub(crate) struct Events {
-    notes: mpsc::Sender<Noted>,
+    notes: mpsc::Sender<Note>,
     journal: Arc<Mutex<Journal>>,
     newest: Arc<watch::Sender<Newest>>,
     /// Until it begins.
-    recorder: Mutex<Option<(Recorder, mpsc::Receiver<Noted>)>>,
+    recorder: Mutex<Option<(Recorder, mpsc::Receiver<Note>)>>,
     /// The last event's time.
     clock: AtomicI64,
 }
@@ -67,6 +67,14 @@ struct Newest {
     number: u64,
     /// The daemon ends.
     ending: bool,
+}
+
+/// What the recorder is handed.
+enum Note {
+    /// Something that has happened.
+    Happened(Noted),
+    /// A question for the number of the last event that was noted before.
+    Until(oneshot::Sender<u64>),
 }
 
 /// Something that has happened, and how all of the pod stood then.
@@ -117,7 +125,13 @@ impl Events {
         recorder.catch_up(core)?;
         let thread = std::thread::Builder::new().name("events".into()).stack_size(256 << 10);
         thread
-            .spawn(move || inbox.iter().for_each(|noted| recorder.record(&noted)))
+            .spawn(move || {
+                inbox.iter().for_each(|note| match note {
+                    Note::Happened(noted) => recorder.record(&noted),
+                    // Whoever asked may have left.
+                    Note::Until(asked) => drop(asked.send(recorder.newest())),
+                });
+            })
             .map(drop)
             .map_err(|error| Report::new(Kind::Failed, "start thread", "events", error))
     }
@@ -156,7 +170,7 @@ impl Events {
 
     fn note(&self, table: &Table, pod: &Arc<Pod>, id: String, name: String, types: Vec<ContainerEventType>) {
         // If the recorder is gone, the daemon ends: its successor tells it.
-        let _ = self.notes.send(Noted::now(table, pod, id, name, types, self.stamp()));
+        let _ = self.notes.send(Note::Happened(Noted::now(table, pod, id, name, types, self.stamp())));
     }
 
     /// The time; later than every one that was given before, by what one note's events need.
@@ -168,20 +182,24 @@ impl Events {
         Timestamp(now.max(last + 4))
     }
 
-    /// The number of the last event.
-    pub(crate) fn newest(&self) -> u64 {
-        self.newest.borrow().number
+    /// The number of the last event of what has happened until now: once the recorder is that far, a moment later.
+    pub(crate) fn now(&self) -> impl Future<Output = u64> + Send + use<> {
+        let (ask, asked) = oneshot::channel();
+        let _ = self.notes.send(Note::Until(ask));
+        let last = self.newest.borrow().number;
+        async move { asked.await.unwrap_or(last) }
     }
 
-    /// After which number a client is told that has heard up to `since`; without one, all that is kept.
+    /// After which number a client is told that has heard up to `since`; without one, all that is kept. `newest` is the last
+    /// number that it can have heard.
     ///
     /// # Errors
     /// `TooOld` if what comes after it is no longer kept; `BadRequest` if no event has this number yet.
-    pub(crate) fn from(&self, since: Option<u64>) -> Result<u64, Report> {
+    pub(crate) fn after(&self, since: Option<u64>, newest: u64) -> Result<u64, Report> {
         let journal = self.journal();
         let Some(since) = since else { return Ok(journal.kept_from() - 1) };
-        if since > journal.newest() {
-            let cause = format!("no event has this number yet; the last has {}", journal.newest());
+        if since > newest {
+            let cause = format!("no event has this number yet; the last has {newest}");
             return Err(Report::field("since", since, cause));
         }
         journal.read(since).map(|_| since)

@@ -74,9 +74,10 @@ impl Orlop for Own {
     async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
         let request = request.into_inner();
         let events = &self.core.events;
-        let after = events.from(request.since).map_err(|report| status(&report))?;
-        let until = (!request.follow).then(|| events.newest());
-        let heard = events::listen(&self.core, after, until);
+        let newest = events.now().await;
+        let after = events.after(request.since, newest).map_err(|report| status(&report))?;
+        let until = (!request.follow).then_some(newest);
+        let heard = events::listen(&self.core, std::future::ready(after), until);
         let shape =
             |event: Result<JournalEvent, Report>| event.and_then(numbered).map_err(|report| status(&report));
         Ok(Response::new(Box::pin(ReceiverStream::new(heard).map(shape))))

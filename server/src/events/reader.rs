@@ -15,10 +15,10 @@ use crate::pods::Core;
 /// Events on their way to a client.
 const AHEAD: usize = 1;
 
-/// The events after number `after`: with `until`, up to that number; else for ever.
+/// The events after number `after`, once that is known: with `until`, up to that number; else for ever.
 pub(crate) fn listen(
     core: &Arc<Core>,
-    after: u64,
+    after: impl Future<Output = u64> + Send + 'static,
     until: Option<u64>,
 ) -> mpsc::Receiver<Result<JournalEvent, Report>> {
     let (said, heard) = mpsc::channel(AHEAD);
@@ -26,6 +26,7 @@ pub(crate) fn listen(
     let newest = core.events.newest.subscribe();
     let core = Arc::clone(core);
     tokio::spawn(async move {
+        let after = after.await;
         let last = tell(&core, after, until, newest, &said).await;
         if let Err(report) = last {
             // Whoever listened may have left.

@@ -159,6 +159,11 @@ impl Recorder {
         PodSandboxStatus { id: pod, state: PodSandboxState::SandboxNotready.into(), network: None, ..status }
     }
 
+    /// The number of the last event.
+    pub(super) fn newest(&self) -> u64 {
+        self.journal().newest()
+    }
+
     fn told(&self, id: &str) -> u32 {
         key(id).and_then(|key| self.marks.get(&key)).map_or(0, |mark| mark.told)
     }
@@ -209,7 +214,7 @@ impl Recorder {
             tracing::error!("an event was not kept, and listeners begin anew: {report}");
         }
         crate::failpoint::pass("event.written");
-        let number = self.journal().newest();
+        let number = self.newest();
         self.newest.send_modify(|newest| newest.number = number);
     }
 

@@ -15,7 +15,7 @@ use crate::events;
 use crate::pods::Core;
 
 pub(crate) fn answer(core: &Arc<Core>) -> Result<BoxStream<ContainerEventResponse>, Report> {
-    let heard = events::listen(core, core.events.newest(), None);
+    let heard = events::listen(core, core.events.now(), None);
     let shape = |event: Result<JournalEvent, Report>| {
         event.and_then(|event| of_journal(&event)).map_err(|report| status(&report))
     };
