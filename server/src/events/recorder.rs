@@ -121,9 +121,8 @@ impl Recorder {
     /// Tells of what was told of once and is no longer there: its daemon was killed before it told that, too. Containers first, so
     /// that the pod is the last of its own.
     fn tell_gone(&mut self, core: &Core, found: &Found) {
-        let there = |id: &str| core.table.exact_pod(id).is_some() || core.table.exact_container(id).is_some();
         let mut gone: Vec<(Key, Mark)> = self.marks.iter().map(|(id, mark)| (*id, *mark)).collect();
-        gone.retain(|(id, mark)| mark.told & bit(Deleted) == 0 && !there(&text(id)));
+        gone.retain(|(id, mark)| mark.told & bit(Deleted) == 0 && !core.table.has(&text(id)));
         gone.sort_by_key(|(id, mark)| (mark.pod, *id == mark.pod, *id));
         for (id, mark) in gone {
             let (id, pod) = (text(&id), text(&mark.pod));

@@ -88,8 +88,7 @@ fn slots(core: &Core, container: &Container, handles: Handles) -> Result<Vec<Own
 /// The process whose PID namespace the container is born into, if it is another's.
 fn pid_holder(core: &Core, container: &Container) -> Result<Option<i32>, Report> {
     if let Some(target) = container.facts().and_then(|facts| facts.target.clone()) {
-        let running =
-            core.table.exact_container(target.as_str()).filter(|target| !target.state().has_ended());
+        let running = core.table.exact_container(&target).filter(|target| !target.state().has_ended());
         let pid = running.and_then(|target| target.life().born.as_ref().map(|born| born.pid));
         return pid.map(Some).ok_or_else(|| {
             Report::new(

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use orlop_model::container::ContainerName;
-use orlop_model::id::PodId;
+use orlop_model::id::{ContainerId, PodId};
 use orlop_model::pod::PodName;
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
@@ -160,8 +160,14 @@ impl Table {
     }
 
     /// The container with this very id.
-    pub(crate) fn exact_container(&self, id: &str) -> Option<Arc<Container>> {
-        self.read().containers.get(id).cloned()
+    pub(crate) fn exact_container(&self, id: &ContainerId) -> Option<Arc<Container>> {
+        self.read().containers.get(id.as_str()).cloned()
+    }
+
+    /// Whether a pod or a container has this very id.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        let rows = self.read();
+        rows.containers.contains_key(id) || rows.pods.contains_key(id)
     }
 
     /// The pod with this very id.
