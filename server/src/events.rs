@@ -72,7 +72,7 @@ struct Newest {
 /// What the recorder is handed.
 enum Note {
     /// Something that has happened.
-    Happened(Noted),
+    Happened(Box<Noted>),
     /// A question for the number of the last event that was noted before.
     Until(oneshot::Sender<u64>),
 }
@@ -126,11 +126,13 @@ impl Events {
         let thread = std::thread::Builder::new().name("events".into()).stack_size(256 << 10);
         thread
             .spawn(move || {
-                inbox.iter().for_each(|note| match note {
-                    Note::Happened(noted) => recorder.record(&noted),
-                    // Whoever asked may have left.
-                    Note::Until(asked) => drop(asked.send(recorder.newest())),
-                });
+                for note in inbox {
+                    match note {
+                        Note::Happened(noted) => recorder.record(&noted),
+                        // Whoever asked may have left.
+                        Note::Until(asked) => drop(asked.send(recorder.newest())),
+                    }
+                }
             })
             .map(drop)
             .map_err(|error| Report::new(Kind::Failed, "start thread", "events", error))
@@ -170,7 +172,8 @@ impl Events {
 
     fn note(&self, table: &Table, pod: &Arc<Pod>, id: String, name: String, types: Vec<ContainerEventType>) {
         // If the recorder is gone, the daemon ends: its successor tells it.
-        let _ = self.notes.send(Note::Happened(Noted::now(table, pod, id, name, types, self.stamp())));
+        let noted = Noted::now(table, pod, id, name, types, self.stamp());
+        let _ = self.notes.send(Note::Happened(Box::new(noted)));
     }
 
     /// The time; later than every one that was given before, by what one note's events need.
