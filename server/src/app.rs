@@ -21,7 +21,6 @@ use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::config::{Config, Flags, Listen};
 use crate::cri::Edge;
-use crate::events::Events;
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -119,33 +118,28 @@ async fn serve(
     let core = compose(config, places, tokens)?;
     let calls =
         Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
+    Network::begin(&core)?;
     recover::recover(&core);
-    core.events.begin(&core)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen", socket))?;
     if let Some(address) = &config.metrics.address {
         observe::serve(address, Arc::clone(&calls))
             .await
             .map_err(failed("listen", Path::new("[metrics] address")))?;
     }
-    let streams = door
-        .serve(Arc::clone(&core), Arc::clone(&calls), asked_to_end())
+    door.serve(Arc::clone(&core), Arc::clone(&calls))
         .map_err(failed("listen", Path::new("[streaming] address")))?;
     let edge = Edge::new(Arc::clone(&core), calls);
     tracing::info!(socket = %socket.display(), pods = core.table.pods().len(), "serving");
     notify("READY=1");
-    let events = Arc::clone(&core);
     let served = tonic::transport::Server::builder()
         .add_service(RuntimeServiceServer::new(edge.clone()).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(ImageServiceServer::new(edge).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(OrlopServer::new(Own::new(Arc::clone(&core))))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             asked_to_end().await;
             notify("STOPPING=1");
-            // Connections are waited for, and a listener's would never end.
-            events.events.end();
         });
     let ended = end_of(served, socket).await;
-    let _ = tokio::time::timeout(END_PATIENCE, streams).await;
     core.later.finish(END_PATIENCE).await;
     leave_nothing(&core).await;
     if let Some(Listen::Unix(path)) = &config.metrics.address {
@@ -177,14 +171,13 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
     let mut node = Node::probe(config)?;
     node.make_shim_cgroups()?;
     let room = Room::enter(&places.state)?;
-    let network = Network::new(&config.network, &places.state)?;
+    let network = Network::new(&config.network, &places, &node)?;
     let images = Images::open(&places.root.join("images"), &config.registry.certs_dir)?;
     let shim = match &config.shim.path {
         Some(path) => Program::open(path)?,
         None => Program::open(&beside("orlop-shim"))?,
     };
     let seccomp = crate::pods::plan::Profiles::new(config)?;
-    let events = Events::open(&places)?;
     Ok(Arc::new(Core {
         places,
         room,
@@ -195,7 +188,6 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
         seccomp,
         table: Table::default(),
         tokens,
-        events,
         later: Later::default(),
         undoing: Arc::default(),
     }))

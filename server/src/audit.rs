@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use orlop_model::life::pod::State;
 use orlop_model::report::Report;
 use orlop_proto::orlop::v1::{AuditResponse, Difference, DifferenceKind};
 
@@ -21,7 +22,9 @@ pub(crate) async fn audit(core: &Arc<Core>, fix: bool) -> Result<AuditResponse, 
     let mut audit = Audit { differences: Vec::new(), checked: 0, fix };
     let network = core.network.audit().await?;
     let room = core.room.pods().await?;
-    audit.ledgers(core, &network, &room);
+    let attached = core.network.attached();
+    audit.ledgers(core, &network, &room, &attached);
+    audit.attachments(core, &attached).await;
     audit.foreign_in_room(core, &room).await;
     audit.foreign_in_network(core, &network).await;
     audit.foreign_layers(core);
@@ -46,7 +49,7 @@ impl Audit {
     }
 
     /// Each entry of each ledger is there.
-    fn ledgers(&mut self, core: &Core, network: &orlop_network::Audit, room: &[String]) {
+    fn ledgers(&mut self, core: &Core, network: &orlop_network::Audit, room: &[String], attached: &[String]) {
         for pod in core.table.pods() {
             let standing =
                 pod.ledger().as_ref().map(crate::pods::ledger::Ledger::standing).unwrap_or_default();
@@ -59,6 +62,7 @@ impl Audit {
                     Thing::Lease => network.leases.iter().any(|(owner, _)| owner == id),
                     Thing::Veth(name) => network.links.iter().any(|(link, _)| link == name),
                     Thing::HostPorts => network.ports.iter().any(|(owner, _)| owner == id),
+                    Thing::Attachment => attached.iter().any(|owner| owner == id),
                     Thing::Init => crate::shims::is_locked(&core.places.pod(&pod.id)),
                     // Made with its first container; not there before.
                     Thing::Group(_) | Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim => {
@@ -103,6 +107,28 @@ impl Audit {
                         detail,
                     );
                 }
+            }
+        }
+    }
+
+    /// Each attachment is of a pod, and as its plugins made it.
+    async fn attachments(&mut self, core: &Arc<Core>, attached: &[String]) {
+        let mut checks = tokio::task::JoinSet::new();
+        for id in attached {
+            self.checked += 1;
+            if let Ok(pod) = core.table.pod(id) {
+                if pod.state() == State::Ready {
+                    let core = Arc::clone(core);
+                    checks.spawn(async move { (pod.id.to_string(), core.network.check(&pod.id).await) });
+                }
+            } else if !core.places.state.join("pods").join(id).exists() {
+                let fixed = self.fix && core.network.leave(id).await.is_ok();
+                self.say(DifferenceKind::Foreign, id, "attachment", fixed, "of no known pod");
+            }
+        }
+        while let Some(checked) = checks.join_next().await {
+            if let Ok((id, Err(report))) = checked {
+                self.say(DifferenceKind::Missing, &id, "attachment", false, &report.to_string());
             }
         }
     }

@@ -24,6 +24,7 @@ mod value;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(crate) use file::read;
 pub(crate) use flags::Flags;
@@ -65,6 +66,8 @@ pub(crate) struct Network {
     pub(crate) cni_conf_dir: PathBuf,
     /// Where CNI plugins are, the first that has one wins.
     pub(crate) cni_bin_dirs: Vec<PathBuf>,
+    /// How long each CNI plugin may take; then it is killed.
+    pub(crate) cni_timeout: Duration,
 }
 
 /// Who makes pods' networks.
@@ -216,6 +219,7 @@ impl Default for Network {
             subnet6: None,
             cni_conf_dir: "/etc/cni/net.d".into(),
             cni_bin_dirs: vec!["/opt/cni/bin".into()],
+            cni_timeout: Duration::from_mins(1),
         }
     }
 }

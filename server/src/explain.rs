@@ -99,7 +99,7 @@ async fn of_pod(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<ExplainResponse, Rep
         created_at: pod.created_at.0,
         namespaces,
         addresses: made.addresses.iter().map(ToString::to_string).collect(),
-        host_veth: if net == 0 { String::new() } else { crate::network::Network::veth(&pod.id) },
+        host_veth: core.network.veth(&pod.id).filter(|_| net != 0).unwrap_or_default(),
         pid: made.init.unwrap_or_default(),
         stages: stages(&made.stages),
         things: ledger.iter().map(ToString::to_string).collect(),
@@ -137,7 +137,7 @@ fn of_container(core: &Core, container: &Arc<Container>, plan: bool) -> ExplainR
         answer.image_id.clone_from(&facts.image);
     }
     if !pod.config.namespaces.host_network {
-        answer.host_veth = crate::network::Network::veth(&pod.id);
+        answer.host_veth = core.network.veth(&pod.id).unwrap_or_default();
     }
     if let Some(born) = alive {
         answer.pid = born.pid;

@@ -1,8 +1,17 @@
 //! Pods' networks, as the core asks for them.
 //!
+//! | room | what it is for |
+//! | --- | --- |
+//! | here | who makes networks, and the built-in bridge |
+//! | `plugins` | the same by CNI plugins |
+//! | `cidr` | the pod CIDR that kubelet was told |
+//!
+//! Whatever the mode, both know their way down: a pod that was made before the mode was changed is taken down as it was made.
+//!
 //! *Invariant:* the network's own sockets are asked on a thread that may block, never on one that serves calls.
 
 mod cidr;
+mod plugins;
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -12,12 +21,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use orlop_model::id::PodId;
 use orlop_model::pod::HostPort;
 use orlop_model::report::{Kind, Report};
+use orlop_network::cni::{Client, Condition};
 use orlop_network::{Bridge, Lease, Net4, Net6, Settings, host_ifname};
 use rustix::fs::OFlags;
 use rustix::mount::mount_bind;
 
 use crate::blocking::blocking;
 use crate::config::{self, NetworkMode};
+use crate::node::Node;
+use crate::pods::Places;
 use crate::room;
 
 pub(crate) use cidr::PodCidr;
@@ -25,9 +37,12 @@ pub(crate) use cidr::PodCidr;
 /// Who makes pods' networks.
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
-    /// Locked for writing while its subnets are changed, for reading by all other work on it.
+    mode: NetworkMode,
+    /// Locked for writing while its subnets are changed, for reading by all other work on it. None, if plugins make networks and
+    /// there can be no bridge.
     bridge: Option<Arc<RwLock<Arc<Bridge>>>>,
-    /// Where the network's records lie.
+    plugins: Arc<Client>,
+    /// Where the bridge's records lie.
     directory: PathBuf,
 }
 
@@ -36,41 +51,56 @@ impl Network {
     ///
     /// # Errors
     /// A setting that cannot be.
-    pub(crate) fn new(config: &config::Network, state: &Path) -> Result<Self, Report> {
-        let directory = state.join("network");
-        if config.mode == NetworkMode::Cni {
-            return Ok(Network { bridge: None, directory });
-        }
-        let bad = |error| Report::new(Kind::BadRequest, "[network] subnet", "", error);
-        let subnet6 =
-            config.subnet6.map(|net| Net6::new(net.address, net.prefix)).transpose().map_err(bad)?;
-        let mut settings = Settings {
-            bridge: config.bridge.clone(),
-            subnet: Net4::new(config.subnet.address, config.subnet.prefix).map_err(bad)?,
-            subnet6,
-            state_dir: directory.clone(),
-            tag: tag(state),
+    pub(crate) fn new(config: &config::Network, places: &Places, node: &Node) -> Result<Self, Report> {
+        let directory = places.state.join("network");
+        let mode = config.mode;
+        let bridge = match (bridge(config, &places.state, &directory), mode) {
+            (Ok(bridge), _) => Some(Arc::new(RwLock::new(Arc::new(bridge)))),
+            (Err(report), NetworkMode::Bridge) => return Err(report),
+            (Err(_), NetworkMode::Cni) => None,
         };
-        PodCidr::recorded(&directory).put_into(&mut settings);
-        Ok(Network { bridge: Some(Arc::new(RwLock::new(Arc::new(Bridge::new(settings)?)))), directory })
+        let plugins = Arc::new(Client::new(plugins::settings(config, places, node)));
+        Ok(Network { mode, bridge, plugins, directory })
     }
 
-    /// Whether pods can have a network, and why not.
-    pub(crate) fn condition(&self) -> Result<(), (&'static str, &'static str)> {
-        match &self.bridge {
-            Some(_) => Ok(()),
-            None => Err((
-                "CniNotSupported",
-                "[network] mode is cni, which this version does not serve yet; set it to bridge",
-            )),
+    /// Who makes networks of pods that come now.
+    pub(crate) fn mode(&self) -> NetworkMode {
+        self.mode
+    }
+
+    /// Whether pods can have a network, and why not. Never waits.
+    pub(crate) fn condition(&self) -> Condition {
+        match self.mode {
+            NetworkMode::Bridge => Condition { ready: true, reason: String::new(), message: String::new() },
+            NetworkMode::Cni => self.plugins.condition(),
+        }
+    }
+
+    /// What else is known of it, for people.
+    pub(crate) fn facts(&self) -> Option<serde_json::Value> {
+        match self.mode {
+            NetworkMode::Bridge => None,
+            NetworkMode::Cni => Some(self.plugins.facts()),
         }
     }
 
     fn bridge(&self) -> Result<&Arc<RwLock<Arc<Bridge>>>, Report> {
         self.bridge.as_ref().ok_or_else(|| {
-            let (_, message) = self.condition().err().unwrap_or(("", ""));
-            Report::new(Kind::Unavailable, "network", "", message)
+            Report::new(
+                Kind::Failed,
+                "network",
+                "",
+                "there is no built-in bridge: [network] has settings that it cannot have",
+            )
         })
+    }
+
+    /// Whether the bridge has anything here: always in its own mode, else only if it was that before.
+    fn has_bridge(&self) -> bool {
+        match self.mode {
+            NetworkMode::Bridge => true,
+            NetworkMode::Cni => self.bridge.is_some() && self.directory.join("leases").exists(),
+        }
     }
 
     async fn ask<T: Send + 'static>(
@@ -89,6 +119,7 @@ impl Network {
     /// `WrongState` if pods of the built-in bridge have addresses of another; a subnet that the bridge cannot have.
     pub(crate) async fn set_pod_cidr(&self, cidr: PodCidr) -> Result<(), Report> {
         let (bridge, directory) = (self.bridge.clone(), self.directory.clone());
+        let bridge = bridge.filter(|_| self.mode == NetworkMode::Bridge);
         let change = move || match bridge {
             Some(bridge) => cidr::change(&bridge, &directory, cidr),
             None => cidr.record(&directory),
@@ -97,8 +128,7 @@ impl Network {
     }
 
     /// The pod CIDR that was taken over last, also by an earlier daemon; empty: none.
-    #[expect(dead_code, reason = "for templates of CNI configurations, which are planned")]
-    pub(crate) fn pod_cidr(&self) -> PodCidr {
+    fn pod_cidr(&self) -> PodCidr {
         PodCidr::recorded(&self.directory)
     }
 
@@ -119,9 +149,9 @@ impl Network {
         self.ask("release lease", move |bridge| bridge.release(pod.as_str())).await
     }
 
-    /// The name of the host's end of the pod's veth pair.
-    pub(crate) fn veth(pod: &PodId) -> String {
-        host_ifname(pod.as_str())
+    /// The name of the host's end of the pod's veth pair, where this daemon gives it.
+    pub(crate) fn veth(&self, pod: &PodId) -> Option<String> {
+        (self.mode == NetworkMode::Bridge).then(|| host_ifname(pod.as_str()))
     }
 
     /// Connects the pod.
@@ -163,7 +193,10 @@ impl Network {
 
     /// Takes bridge and rules down: for a daemon that leaves no pod.
     pub(crate) async fn teardown(&self) -> Result<(), Report> {
-        if self.bridge.is_none() {
+        if let Some(pens) = &self.plugins.settings().pens {
+            pens.remove();
+        }
+        if !self.has_bridge() {
             return Ok(());
         }
         self.ask("network", Bridge::teardown).await
@@ -171,11 +204,26 @@ impl Network {
 
     /// What the kernel and the files have of it.
     pub(crate) async fn audit(&self) -> Result<orlop_network::Audit, Report> {
-        if self.bridge.is_none() {
+        if !self.has_bridge() {
             return Ok(orlop_network::Audit::default());
         }
         self.ask("audit", Bridge::audit).await
     }
+}
+
+/// The built-in bridge, with the subnets that were taken over last.
+fn bridge(config: &config::Network, state: &Path, directory: &Path) -> Result<Bridge, Report> {
+    let bad = |error| Report::new(Kind::BadRequest, "[network] subnet", "", error);
+    let subnet6 = config.subnet6.map(|net| Net6::new(net.address, net.prefix)).transpose().map_err(bad)?;
+    let mut settings = Settings {
+        bridge: config.bridge.clone(),
+        subnet: Net4::new(config.subnet.address, config.subnet.prefix).map_err(bad)?,
+        subnet6,
+        state_dir: directory.to_owned(),
+        tag: tag(state),
+    };
+    PodCidr::recorded(directory).put_into(&mut settings);
+    Ok(Bridge::new(settings)?)
 }
 
 /// Whose links are whose: two daemons have two state directories.

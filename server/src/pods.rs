@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`table`] | who exists, by id, prefix and name |
 //! | [`pod`], [`container`] | one pod, one container: its state, and what waits for it |
-//! | [`up`] | a pod is made |
+//! | [`up`], [`connect`] | a pod is made, and gets its network |
 //! | [`create`], [`plan`], [`volumes`] | a container is made: request, OCI spec, plan |
 //! | [`deeds`] | a container is launched, asked to end, killed |
 //! | [`exec`] | a process beside the first |
@@ -20,6 +20,7 @@
 //!
 //! *Invariant:* no handler owns anything. No lock is held while something is waited for.
 
+mod connect;
 pub(crate) mod container;
 pub(crate) mod create;
 mod deeds;
@@ -40,7 +41,6 @@ use orlop_model::id::{ContainerId, PodId};
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
 
-use crate::events::Events;
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -60,7 +60,6 @@ pub(crate) struct Core {
     pub(crate) seccomp: plan::Profiles,
     pub(crate) table: Table,
     pub(crate) tokens: crate::streams::tokens::Tokens,
-    pub(crate) events: Events,
     pub(crate) later: Later,
     /// Held for reading while pods of an earlier daemon are undone that it left half made: who needs what they hold waits for it.
     pub(crate) undoing: std::sync::Arc<tokio::sync::RwLock<()>>,

@@ -11,7 +11,6 @@
 
 mod changing;
 mod daemon;
-mod events;
 mod exec;
 mod explain;
 mod listing;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use orlop_model::report::{Kind, Report};
 
+use crate::cni::Failure;
 use crate::netlink::Refused;
 
 /// What went wrong in the pod network.
@@ -93,6 +94,31 @@ pub enum Error {
         /// The route that was there before.
         route: String,
     },
+    /// No CNI configuration can be used.
+    #[error("{reason}: {message}")]
+    NotReady {
+        /// In a word.
+        reason: String,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A CNI plugin did not do what it was asked for.
+    #[error(transparent)]
+    Plugin(#[from] Box<Failure>),
+    /// A CNI plugin did not undo what it had done.
+    #[error("{failure}")]
+    Detach {
+        /// Which, and how.
+        failure: Box<Failure>,
+        /// The file without which nobody would ask it again.
+        record: PathBuf,
+    },
+    /// CNI plugins made a network in which the pod has no address.
+    #[error("the plugins of network {network} gave the pod no address")]
+    NoAddress {
+        /// The network's name.
+        network: String,
+    },
     /// The calling thread has left the node's network namespace.
     #[error("the calling thread is not in the network namespace that the bridge was made for")]
     Elsewhere,
@@ -131,23 +157,37 @@ impl Error {
             Error::Setting { .. } | Error::Owner(_) | Error::Port { .. } => Kind::BadRequest,
             Error::Exhausted { .. } => Kind::Exhausted,
             Error::PortTaken { .. } | Error::NotOurs { .. } | Error::Overlap { .. } => Kind::WrongState,
-            Error::Kernel { .. } | Error::File { .. } | Error::Elsewhere => Kind::Failed,
+            Error::Plugin(failure) | Error::Detach { failure, .. } if failure.is_late() => Kind::TimedOut,
+            Error::NotReady { .. } | Error::Plugin(_) | Error::Detach { .. } => Kind::Unavailable,
+            Error::Kernel { .. } | Error::File { .. } | Error::Elsewhere | Error::NoAddress { .. } => {
+                Kind::Failed
+            }
         }
     }
 
-    fn advice(&self) -> Option<&'static str> {
-        match self {
-            Error::Exhausted { .. } => Some("remove pods, or give the node a larger [network] subnet"),
-            Error::NotOurs { .. } => Some("choose another [network] bridge, or delete the link"),
-            Error::Overlap { .. } => Some("choose another [network] subnet"),
-            Error::PortTaken { .. } => Some("remove that pod, or use another host port"),
+    fn advice(&self) -> Option<String> {
+        let advice = match self {
+            Error::Exhausted { .. } => "remove pods, or give the node a larger [network] subnet",
+            Error::NotOurs { .. } => "choose another [network] bridge, or delete the link",
+            Error::Overlap { .. } => "choose another [network] subnet",
+            Error::PortTaken { .. } => "remove that pod, or use another host port",
+            Error::NotReady { .. } => "pods of the node's own network run without it",
+            Error::Detach { record, .. } => {
+                return Some(format!(
+                    "tried again at each stop; mend the plugin, or remove {} to give up what it holds",
+                    record.display()
+                ));
+            }
             Error::Setting { .. }
             | Error::Owner(_)
             | Error::Port { .. }
             | Error::Kernel { .. }
             | Error::File { .. }
-            | Error::Elsewhere => None,
-        }
+            | Error::Plugin(_)
+            | Error::NoAddress { .. }
+            | Error::Elsewhere => return None,
+        };
+        Some(advice.to_owned())
     }
 }
 

@@ -1,9 +1,10 @@
-//! Pod networks. Here: the built-in bridge, with leases and host ports.
+//! Pod networks: the built-in bridge, with leases and host ports; and CNI, which has plugins do it.
 //!
 //! | room | what it is for |
 //! | --- | --- |
 //! | [`Bridge`] | the network of one bridge: make it, lease, attach, open ports, and the way back of each |
 //! | [`PodSocket`] | the pod's side, through a socket that the maker of its namespace opened there |
+//! | [`cni`] | the same by CNI plugins: a configuration that is watched, attachments that are recorded |
 //! | [`address`] | networks and addresses |
 //! | [`Audit`] | what there is, in the kernel and in the files |
 //! | `route`, `netlink` | links, addresses and routes; how the kernel is talked to |
@@ -13,13 +14,14 @@
 //! each of the latter succeeds where there is nothing. [`host_ifname`] names the link before it exists, so that it can be written
 //! down first.
 //!
-//! *Invariant:* no program is started and nothing waits for anything but the kernel; the state that must outlive the daemon lies in
-//! files, and the kernel is made to fit them.
+//! *Invariant:* but for CNI no program is started and nothing waits for anything but the kernel; the state that must outlive the
+//! daemon lies in files, and the kernel is made to fit them.
 
 pub mod address;
 mod attribute;
 mod audit;
 mod bridge;
+pub mod cni;
 mod conntrack;
 mod ensure;
 mod error;

@@ -45,7 +45,7 @@ impl Drop for Actions {
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
-    /// A session of its own, no signal blocked.
+    /// A session of its own, no signal blocked, and SIGPIPE not ignored as it is in every program of Rust.
     fn session() -> Result<Self, Errno> {
         let mut attributes = std::mem::MaybeUninit::uninit();
         // SAFETY: the call initialises what the pointer leads to.
@@ -57,7 +57,11 @@ impl Attributes {
         unsafe { libc::sigemptyset(none.as_mut_ptr()) };
         // SAFETY: both are initialised and outlive the call, which copies the set.
         checked(unsafe { libc::posix_spawnattr_setsigmask(&raw mut attributes.0, none.as_ptr()) })?;
-        let flags = libc::POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID;
+        // SAFETY: both are initialised and outlive the call; the signal's number is valid.
+        unsafe { libc::sigaddset(none.as_mut_ptr(), libc::SIGPIPE) };
+        // SAFETY: as above; the set has SIGPIPE now.
+        checked(unsafe { libc::posix_spawnattr_setsigdefault(&raw mut attributes.0, none.as_ptr()) })?;
+        let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID;
         let flags = libc::c_short::try_from(flags).map_err(|_| Errno::INVAL)?;
         // SAFETY: `attributes` is initialised; an integer is stored in it.
         checked(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, flags) })?;

@@ -39,6 +39,7 @@ keys! {
     network.subnet6 = subnet6, "an IPv6 network, \"fd00:88::/64\", with a prefix of 16 to 120 bits, or \"\"";
     network.cni_conf_dir = path, "an absolute path without ..";
     network.cni_bin_dirs = paths, "a list of absolute paths without .., one at least";
+    network.cni_timeout = seconds, "whole seconds, 1 to 3600";
     streaming.address = socket, "ADDRESS:PORT, \"127.0.0.1:0\"; [ADDRESS]:PORT for IPv6";
     streaming.tls_cert = optional_path, "an absolute path without .., or \"\" for plain http";
     streaming.tls_key = optional_path, "an absolute path without .., or \"\" for plain http";

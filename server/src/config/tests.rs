@@ -49,6 +49,9 @@ const BAD: &[(&str, usize, &str, &str)] = &[
     ("[network]\ncni_bin_dirs = \"/opt/cni/bin\"\n", 2, "network.cni_bin_dirs", "list of strings"),
     ("[network]\ncni_bin_dirs = []\n", 2, "network.cni_bin_dirs", "empty"),
     ("[network]\ncni_bin_dirs = [\n  \"/a\",\n  7,\n]\n", 2, "network.cni_bin_dirs", "integer"),
+    ("[network]\ncni_timeout = 0\n", 2, "network.cni_timeout", "0 seconds"),
+    ("[network]\ncni_timeout = 3601\n", 2, "network.cni_timeout", "3601 seconds"),
+    ("[network]\ncni_timeout = \"60s\"\n", 2, "network.cni_timeout", "string where a number belongs"),
     ("[registry]\ncerts_dir = \"\"\n", 2, "registry.certs_dir", "no absolute path"),
     ("[registry]\ncerts_dir = \"/etc/../x\"\n", 2, "registry.certs_dir", "a .. in it"),
     ("[registry]\ncerts_dir = \"/a\\u0000b\"\n", 2, "registry.certs_dir", "control character"),
@@ -100,6 +103,7 @@ subnet = "192.168.64.0/20"
 subnet6 = "fd00:88::/64"
 cni_conf_dir = "/c"
 cni_bin_dirs = ["/b", "/d"]
+cni_timeout = 0x1e
 [streaming]
 address = "[::1]:7"
 tls_cert = "/etc/cert.pem"
@@ -133,6 +137,7 @@ fn every_key_sets_its_own_field() {
             subnet6: Some(Subnet { address: [0xfd00, 0x88, 0, 0, 0, 0, 0, 0].into(), prefix: 64 }),
             cni_conf_dir: "/c".into(),
             cni_bin_dirs: vec!["/b".into(), "/d".into()],
+            cni_timeout: Duration::from_secs(30),
         },
         streaming: Streaming {
             address: (Ipv6Addr::LOCALHOST, 7).into(),

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -62,6 +63,16 @@ pub(super) fn paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, Wrong> {
         return Err("the list is empty".into());
     }
     array.iter().map(|item| path(item.get_ref())).collect()
+}
+
+/// Whole seconds.
+pub(super) fn seconds(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+    let integer = value.as_integer().ok_or_else(|| format!("{} where a number belongs", value.type_str()))?;
+    let seconds = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+    match seconds {
+        Some(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("{integer} seconds")),
+    }
 }
 
 /// One of the words that a setting knows.

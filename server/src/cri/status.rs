@@ -36,7 +36,6 @@ fn code(kind: Kind) -> Code {
         Kind::TimedOut => Code::DeadlineExceeded,
         Kind::Denied => Code::PermissionDenied,
         Kind::Unavailable => Code::Unavailable,
-        Kind::TooOld => Code::OutOfRange,
         Kind::Unsupported => Code::Unimplemented,
         Kind::Failed => Code::Internal,
     }
@@ -57,7 +56,6 @@ mod tests {
             (Kind::TimedOut, 4),
             (Kind::Denied, 7),
             (Kind::Unavailable, 14),
-            (Kind::TooOld, 11),
             (Kind::Unsupported, 12),
             (Kind::Failed, 13),
         ];

@@ -22,6 +22,10 @@ use crate::blocking::blocking;
 
 /// The kernel ends a network namespace by itself and its veth pairs with it; looked after this long.
 const VETH_PATIENCE: Duration = Duration::from_millis(300);
+/// Between a pod that could not be undone and the next try; then twice as long, and so on.
+const UNDO_PAUSE: Duration = Duration::from_secs(1);
+/// At most.
+const UNDO_PAUSE_MOST: Duration = Duration::from_mins(1);
 /// How long a shim may take to end after its container.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a cgroup may take to be empty.
@@ -29,13 +33,22 @@ const CGROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a pod's containers may take to end when it is stopped.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Undoes a pod whose making failed or was cut off.
+/// Undoes a pod whose making failed or was cut off. What does not come down is tried again behind the caller's back.
 pub(super) async fn undo_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
-    if let Err(report) = walk_pod(core, pod).await {
-        tracing::warn!(pod = pod.id.short(), "not undone, tried again at the next start: {report}");
-        return;
-    }
-    finish_pod(core, pod);
+    let Err(report) = walk_pod(core, pod).await else { return finish_pod(core, pod) };
+    tracing::warn!(pod = pod.id.short(), "not undone, tried again: {report}");
+    let (core, pod) = (Arc::clone(core), Arc::clone(pod));
+    tokio::spawn(async move {
+        let mut pause = UNDO_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            match walk_pod(&core, &pod).await {
+                Ok(()) => return finish_pod(&core, &pod),
+                Err(report) => tracing::warn!(pod = pod.id.short(), "not undone yet: {report}"),
+            }
+            pause = (pause * 2).min(UNDO_PAUSE_MOST);
+        }
+    });
 }
 
 /// Ends a pod's containers and takes its network down.
@@ -71,7 +84,6 @@ pub(super) async fn remove_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
             core.table.forget_pod(pod);
             crate::failpoint::pass("pod.walked");
             finish_pod(core, pod);
-            crate::failpoint::pass("pod.forgotten");
             Event::TornDown
         }
         Err(report) => {
@@ -101,10 +113,18 @@ async fn end_containers(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Report> 
 async fn walk_pod(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Report> {
     let standing = pod.ledger().as_ref().map(super::ledger::Ledger::standing).unwrap_or_default();
     let mut first = Ok(());
+    let mut attached = false;
     for thing in standing.iter().rev().filter(|thing| !matches!(thing, Thing::Veth(_))) {
+        if attached && matches!(thing, Thing::Netns(_)) {
+            // A plugin that is asked again may need to look into it.
+            continue;
+        }
         match unmake_of_pod(core, pod, thing).await {
             Ok(()) => first = first.and(pod.with_ledger(|ledger| ledger.gone(thing))),
-            Err(report) => first = first.and(Err(report)),
+            Err(report) => {
+                attached |= *thing == Thing::Attachment;
+                first = first.and(Err(report));
+            }
         }
     }
     if first.is_ok() && standing.iter().any(|thing| matches!(thing, Thing::Veth(_))) {
@@ -145,6 +165,7 @@ async fn unmake_of_pod(core: &Arc<Core>, pod: &Arc<Pod>, thing: &Thing) -> Resul
         }
         Thing::Lease => core.network.release(&pod.id).await,
         Thing::HostPorts => core.network.close_ports(&pod.id).await,
+        Thing::Attachment => core.network.leave(pod.id.as_str()).await,
         Thing::Veth(_) => core.network.detach(&pod.id).await,
         Thing::Init => {
             let directory = core.places.pod(&pod.id);
@@ -293,6 +314,7 @@ async fn unmake_of_container(
         | Thing::Lease
         | Thing::Veth(_)
         | Thing::HostPorts
+        | Thing::Attachment
         | Thing::Init
         | Thing::Group(_) => Ok(()),
     }

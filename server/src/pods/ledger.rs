@@ -25,6 +25,8 @@ pub(crate) enum Thing {
     Veth(String),
     /// Ports of the node.
     HostPorts,
+    /// What CNI plugins made; their record has the rest.
+    Attachment,
     /// The first process of a shared PID namespace.
     Init,
     /// Directory of a container's own layer.
@@ -48,6 +50,7 @@ impl Thing {
             Thing::Lease => "lease",
             Thing::Veth(_) => "veth",
             Thing::HostPorts => "hostports",
+            Thing::Attachment => "attachment",
             Thing::Init => "init",
             Thing::Layer(_) => "layer",
             Thing::Image(_) => "image",
@@ -64,6 +67,7 @@ impl Thing {
             "lease" => Thing::Lease,
             "veth" => Thing::Veth(name.into()),
             "hostports" => Thing::HostPorts,
+            "attachment" => Thing::Attachment,
             "init" => Thing::Init,
             "layer" => Thing::Layer(name.into()),
             "image" => Thing::Image(name.into()),
@@ -83,7 +87,9 @@ impl fmt::Display for Thing {
                 write!(f, "{kind} {}", path.display())
             }
             Thing::Veth(name) | Thing::Image(name) | Thing::Group(name) => write!(f, "{kind} {name}"),
-            Thing::Room | Thing::Lease | Thing::HostPorts | Thing::Init | Thing::Shim => f.write_str(kind),
+            Thing::Room | Thing::Lease | Thing::HostPorts | Thing::Attachment | Thing::Init | Thing::Shim => {
+                f.write_str(kind)
+            }
         }
     }
 }

@@ -6,8 +6,6 @@
 //!
 //! *Invariant:* the ledger has each thing before it is made; a step that fails is followed by the one walk that takes all down.
 
-use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,7 +20,7 @@ use super::pod::{Made, Pod};
 use super::table::Claim;
 use super::{Core, Places};
 use crate::blocking::blocking;
-use crate::room::{Network, Shape};
+use crate::room::Shape;
 
 /// Makes a pod, or joins its making; waits until it is ready.
 ///
@@ -81,14 +79,14 @@ async fn make(core: &Arc<Core>, pod: &Arc<Pod>) {
 }
 
 /// Where the time goes, and whether it is still worth going on.
-struct Steps<'a> {
+pub(super) struct Steps<'a> {
     pod: &'a Pod,
     last: Instant,
     taken: Vec<(String, u64)>,
 }
 
 impl Steps<'_> {
-    fn mark(&mut self, what: &str) -> Result<(), Report> {
+    pub(super) fn mark(&mut self, what: &str) -> Result<(), Report> {
         let took = u64::try_from(self.last.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.taken.push((what.into(), took));
         self.last = Instant::now();
@@ -120,7 +118,7 @@ async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<Made, Report> {
 
     let mut made = Made::default();
     if let Some(network) = network {
-        made.addresses = connect(core, pod, network, &mut steps).await?;
+        made.addresses = super::connect::connect(core, pod, network, &mut steps).await?;
     }
     if pod.has_init() {
         made.init = Some(init(core, pod).await?);
@@ -155,51 +153,6 @@ fn shape(core: &Core, pod: &Pod) -> Shape {
         // In the node's network a pod has the node's name, as Kubernetes expects.
         hostname: own_network.then_some(hostname),
         sysctls,
-    }
-}
-
-/// Pins the network namespace and gives it an interface, addresses, ports of the node.
-async fn connect(
-    core: &Arc<Core>,
-    pod: &Arc<Pod>,
-    network: Network,
-    steps: &mut Steps<'_>,
-) -> Result<Vec<IpAddr>, Report> {
-    let pin = Places::netns(&pod.id);
-    pod.with_ledger(|ledger| ledger.will(Thing::Netns(pin.clone())))?;
-    crate::network::pin(network.namespace.as_fd(), &pin)?;
-    steps.mark("netns")?;
-
-    core.network.ready().await?;
-    pod.with_ledger(|ledger| ledger.will(Thing::Lease))?;
-    let lease = core.network.lease(&pod.id).await?;
-    pod.with_ledger(|ledger| ledger.will(Thing::Veth(crate::network::Network::veth(&pod.id))))?;
-    core.network.attach(&pod.id, &lease, network).await?;
-    steps.mark("network")?;
-
-    if !pod.config.ports.is_empty() {
-        pod.with_ledger(|ledger| ledger.will(Thing::HostPorts))?;
-        open_ports(core, pod, &lease).await?;
-        steps.mark("hostports")?;
-    }
-    Ok(crate::network::addresses(&lease))
-}
-
-/// Leads ports of the node to the pod. One may be held yet by what is being undone: an attempt that this one supersedes, or a pod that
-/// an earlier daemon left half made.
-async fn open_ports(core: &Arc<Core>, pod: &Arc<Pod>, lease: &orlop_network::Lease) -> Result<(), Report> {
-    let ports = &pod.config.ports;
-    match core.network.open_ports(&pod.id, lease, ports).await {
-        Err(report) if report.kind == Kind::WrongState => {
-            let others = core.table.attempts(&pod.config.name);
-            for other in others.iter().filter(|other| other.is_superseded()) {
-                // Whether it was made or not: it is no longer being made.
-                let _ = other.ready().await;
-            }
-            drop(core.undoing.write().await);
-            core.network.open_ports(&pod.id, lease, ports).await
-        }
-        done => done,
     }
 }
 

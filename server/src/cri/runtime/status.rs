@@ -11,17 +11,16 @@ use orlop_proto::runtime::v1::{
 use crate::pods::Core;
 
 pub(crate) fn answer(core: &Core, request: StatusRequest) -> Result<StatusResponse, Report> {
-    let condition = |kind: &str, state: Result<(), (&str, &str)>| {
-        let (reason, message) = state.err().unwrap_or(("", ""));
+    let network = core.network.condition();
+    let conditions = vec![
+        RuntimeCondition { r#type: "RuntimeReady".into(), status: true, ..RuntimeCondition::default() },
         RuntimeCondition {
-            r#type: kind.into(),
-            status: state.is_ok(),
-            reason: reason.into(),
-            message: message.into(),
-        }
-    };
-    let conditions =
-        vec![condition("RuntimeReady", Ok(())), condition("NetworkReady", core.network.condition())];
+            r#type: "NetworkReady".into(),
+            status: network.ready,
+            reason: network.reason,
+            message: network.message,
+        },
+    ];
     let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
     let handler = |name: &str| RuntimeHandler { name: name.into(), features: Some(features) };
     Ok(StatusResponse {
@@ -45,5 +44,6 @@ fn info(core: &Core) -> BTreeMap<String, String> {
         "cgroups": core.node.hierarchies.layout().name(),
         "cgroupParent": core.node.cgroup_parent,
     });
-    BTreeMap::from([("node".to_owned(), facts.to_string())])
+    let network = core.network.facts().map(|facts| ("cni".to_owned(), facts.to_string()));
+    std::iter::once(("node".to_owned(), facts.to_string())).chain(network).collect()
 }
