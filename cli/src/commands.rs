@@ -3,14 +3,17 @@
 //! *Invariant:* a verb gives back an exit code and never ends the program. What it shows of one run goes to standard output at
 //! once, so that a closed pipe is noticed.
 
+mod attach;
 mod audit;
 mod completion;
+mod events;
 mod exec;
 mod explain;
 mod images;
 mod inspect;
 mod logs;
 mod pods;
+mod port_forward;
 mod ps;
 mod pull;
 mod rm;
@@ -46,8 +49,14 @@ pub(crate) enum Verb {
     Logs(logs::Logs),
     /// Run a command in a container
     Exec(exec::Exec),
+    /// Take part in what a container reads and writes
+    Attach(attach::Attach),
+    /// Lead ports of this machine's loopback to a pod's
+    PortForward(port_forward::PortForward),
     /// What a pod or a container is made of, and where the time of its start went
     Explain(explain::Explain),
+    /// What has happened to pods and containers, by number
+    Events(events::Events),
     /// All that the daemon says of pods, containers or images, as JSON
     Inspect(inspect::Inspect),
     /// End containers or pods
@@ -76,7 +85,10 @@ pub(crate) async fn run(typed: Typed) -> Result<u8, Failure> {
         Verb::Pull(verb) => verb.run(&connect().await?).await,
         Verb::Rmi(verb) => verb.run(&connect().await?).await,
         Verb::Logs(verb) => verb.run(&connect().await?).await,
+        Verb::Attach(verb) => verb.run(&connect().await?).await,
+        Verb::PortForward(verb) => verb.run(&connect().await?).await,
         Verb::Explain(verb) => verb.run(&connect().await?).await,
+        Verb::Events(verb) => verb.run(&connect().await?).await,
         Verb::Inspect(verb) => verb.run(&connect().await?).await,
         Verb::Stop(verb) => verb.run(&connect().await?).await,
         Verb::Rm(verb) => verb.run(&connect().await?).await,

@@ -77,6 +77,9 @@ pub(crate) enum Failure {
     /// Output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    /// A session with the daemon's streaming port broke.
+    #[error("{}", escape(what))]
+    Session { what: String, source: io::Error },
     /// `exec` could not be carried out.
     #[error("{}", cause.tell())]
     Exec { code: u8, cause: Box<Failure> },
@@ -143,6 +146,7 @@ impl Failure {
             | Failure::Password(_)
             | Failure::Start(_)
             | Failure::Output(_)
+            | Failure::Session { .. }
             | Failure::Exec { .. } => None,
         }
     }

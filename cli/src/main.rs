@@ -8,6 +8,7 @@
 //! | [`resolve`] | ids, beginnings of ids and names become one thing |
 //! | [`logfile`] | a container's log file, followed through rotations |
 //! | [`password`] | a password, asked for |
+//! | [`session`] | exec, attach and port-forward: what goes to and from the daemon's streaming port |
 //! | [`shape`] | answers of the daemon become JSON |
 //! | [`render`] | tables, trees, bars, times and sizes for people |
 //! | [`failure`] | what went wrong, what to do, with which exit code to end |
@@ -23,6 +24,7 @@ mod logfile;
 mod password;
 mod render;
 mod resolve;
+mod session;
 mod shape;
 
 use std::io::Write as _;

@@ -227,5 +227,13 @@ pub(crate) async fn container(daemon: &Daemon, given: &str) -> Result<String, Fa
     Ok(Catalogue::read(daemon, &[Kind::Container]).await?.find(given)?.id)
 }
 
+/// The pod that `given` means.
+///
+/// # Errors
+/// As [`Catalogue::find`], and as the daemon says.
+pub(crate) async fn pod(daemon: &Daemon, given: &str) -> Result<String, Failure> {
+    Ok(Catalogue::read(daemon, &[Kind::Pod]).await?.find(given)?.id)
+}
+
 #[cfg(test)]
 mod tests;

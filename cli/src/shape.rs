@@ -4,6 +4,7 @@
 //! happened; states of lists are in a word, those of a status as CRI names them.
 
 pub(crate) mod container;
+pub(crate) mod event;
 pub(crate) mod image;
 pub(crate) mod own;
 pub(crate) mod pod;

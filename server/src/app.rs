@@ -21,6 +21,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::config::{Config, Flags, Listen};
 use crate::cri::Edge;
+use crate::events::Events;
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -120,26 +121,32 @@ async fn serve(
         Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
     Network::begin(&core)?;
     recover::recover(&core);
+    core.events.begin(&core)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen", socket))?;
     if let Some(address) = &config.metrics.address {
         observe::serve(address, Arc::clone(&calls))
             .await
             .map_err(failed("listen", Path::new("[metrics] address")))?;
     }
-    door.serve(Arc::clone(&core), Arc::clone(&calls))
+    let streams = door
+        .serve(Arc::clone(&core), Arc::clone(&calls), asked_to_end())
         .map_err(failed("listen", Path::new("[streaming] address")))?;
     let edge = Edge::new(Arc::clone(&core), calls);
     tracing::info!(socket = %socket.display(), pods = core.table.pods().len(), "serving");
     notify("READY=1");
+    let events = Arc::clone(&core);
     let served = tonic::transport::Server::builder()
         .add_service(RuntimeServiceServer::new(edge.clone()).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(ImageServiceServer::new(edge).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(OrlopServer::new(Own::new(Arc::clone(&core))))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
             asked_to_end().await;
             notify("STOPPING=1");
+            // Connections are waited for, and a listener's would never end.
+            events.events.end();
         });
     let ended = end_of(served, socket).await;
+    let _ = tokio::time::timeout(END_PATIENCE, streams).await;
     core.later.finish(END_PATIENCE).await;
     leave_nothing(&core).await;
     if let Some(Listen::Unix(path)) = &config.metrics.address {
@@ -178,6 +185,7 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
         None => Program::open(&beside("orlop-shim"))?,
     };
     let seccomp = crate::pods::plan::Profiles::new(config)?;
+    let events = Events::open(&places)?;
     Ok(Arc::new(Core {
         places,
         room,
@@ -188,6 +196,7 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
         seccomp,
         table: Table::default(),
         tokens,
+        events,
         later: Later::default(),
         undoing: Arc::default(),
     }))

@@ -10,12 +10,12 @@
     reason = "every verb has one shape: a request in, an answer or a report out"
 )]
 
-mod container;
+pub(crate) mod container;
 pub(crate) mod convert;
 mod image;
 mod runtime;
 mod sandbox;
-mod shape;
+pub(crate) mod shape;
 pub(crate) mod status;
 mod stream;
 
@@ -313,7 +313,7 @@ impl RuntimeService for Edge {
         &self,
         _: Request<v1::GetEventsRequest>,
     ) -> Answer<Self::GetContainerEventsStream> {
-        self.not_served("GetContainerEvents")
+        self.look("GetContainerEvents", || container::events::answer(&self.core))
     }
 
     async fn list_metric_descriptors(

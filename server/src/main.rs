@@ -9,6 +9,7 @@
 //! | [`room`] | where pods' namespaces are pinned |
 //! | [`shims`] | shims as the server sees them |
 //! | [`images`], [`network`], [`node`] | images, networks and the node, as the core asks for them |
+//! | [`events`] | what has happened to pods and containers, by number |
 //! | [`own`], [`explain`], [`audit`] | orlop's own service: pulls that can be watched, what is known of a thing, what the kernel has that no ledger has |
 //! | [`streams`] | what is behind the URLs of exec, attach and port-forward |
 //! | [`observe`] | log and figures |
@@ -22,6 +23,7 @@ mod audit;
 mod blocking;
 mod config;
 mod cri;
+mod events;
 mod explain;
 mod failpoint;
 mod images;

@@ -9,8 +9,8 @@ use orlop_model::report::Report;
 use orlop_proto::orlop::v1::orlop_server::Orlop;
 use orlop_proto::orlop::v1::pull_progress::Event;
 use orlop_proto::orlop::v1::{
-    AuditRequest, AuditResponse, ExplainRequest, ExplainResponse, LayerProgress, LayerState, PullProgress,
-    PullRequest,
+    AuditRequest, AuditResponse, Event as NumberedEvent, EventsRequest, ExplainRequest, ExplainResponse,
+    JournalEvent, LayerProgress, LayerState, PullProgress, PullRequest, ThingKind,
 };
 use orlop_registry::{Auth, Fields, LayerStatus, Stage, Ticket};
 use tokio::sync::mpsc;
@@ -19,7 +19,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
+use crate::cri::container::events::of_journal;
 use crate::cri::status::status;
+use crate::events;
 use crate::pods::Core;
 
 /// How often a watched pull is looked at.
@@ -39,6 +41,7 @@ impl Own {
 #[tonic::async_trait]
 impl Orlop for Own {
     type PullStream = BoxStream<PullProgress>;
+    type EventsStream = BoxStream<NumberedEvent>;
 
     async fn pull(&self, request: Request<PullRequest>) -> Result<Response<Self::PullStream>, Status> {
         let request = request.into_inner();
@@ -67,6 +70,30 @@ impl Orlop for Own {
             .map(Response::new)
             .map_err(|report| status(&report))
     }
+
+    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        let request = request.into_inner();
+        let events = &self.core.events;
+        let newest = events.now().await;
+        let after = events.after(request.since, newest).map_err(|report| status(&report))?;
+        let until = (!request.follow).then_some(newest);
+        let heard = events::listen(&self.core, std::future::ready(after), until);
+        let shape =
+            |event: Result<JournalEvent, Report>| event.and_then(numbered).map_err(|report| status(&report));
+        Ok(Response::new(Box::pin(ReceiverStream::new(heard).map(shape))))
+    }
+}
+
+fn numbered(event: JournalEvent) -> Result<NumberedEvent, Report> {
+    let told = of_journal(&event)?;
+    let kind = if event.id == event.pod_id { ThingKind::Pod } else { ThingKind::Container };
+    Ok(NumberedEvent {
+        number: event.number,
+        kind: kind.into(),
+        pod_id: event.pod_id,
+        name: event.name,
+        event: Some(told),
+    })
 }
 
 /// Tells how far a pull is, whenever that has changed, to its end. Whoever listens may leave; the pull goes on.

@@ -41,6 +41,7 @@ use orlop_model::id::{ContainerId, PodId};
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
 
+use crate::events::Events;
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) seccomp: plan::Profiles,
     pub(crate) table: Table,
     pub(crate) tokens: crate::streams::tokens::Tokens,
+    pub(crate) events: Events,
     pub(crate) later: Later,
     /// Held for reading while pods of an earlier daemon are undone that it left half made: who needs what they hold waits for it.
     pub(crate) undoing: std::sync::Arc<tokio::sync::RwLock<()>>,

@@ -26,6 +26,9 @@ use rustix::io::Errno;
 
 use crate::birth::{self, Pointers};
 
+/// What a child says before the first operation after which it may not be able to: all that can hang is done.
+pub(crate) const NEARLY: &[u8] = b"ok";
+
 /// Which operation failed, and how: what a child says through its report socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failed {
@@ -103,7 +106,13 @@ impl Child<'_> {
         if let Err(errno) = identity::die_with_shim() {
             return Failed { operation: 0, errno: errno.raw_os_error() };
         }
+        let mut nearly = false;
         for (operation, number) in operations.iter().zip(0..) {
+            // Said while it can be: a filter may forbid it. The end of the socket then means exec, and not a death on the way to it.
+            if !nearly && matches!(operation, Operation::Seccomp { .. } | Operation::Execute { .. }) {
+                nearly = true;
+                let _ = rustix::io::write(self.report, NEARLY);
+            }
             // Before mounts stop travelling: a tree opened now keeps its tie to the host's, which a bind may ask for.
             if matches!(operation, Operation::Propagation { .. })
                 && let Err(failed) = self.open_binds(operations)

@@ -6,9 +6,10 @@
 //! | [`layer`], [`image`] | layers and images, entry by entry, in every form that a registry may hold |
 //! | [`busybox`] | an image of this machine's own busybox |
 //! | [`http`], [`registry`] | Debian's docker-registry on a free port, and how an image gets into it |
-//! | [`cri`] | a CRI client |
+//! | [`cri`], [`session`] | a CRI client; one of exec, attach and port-forward |
 //! | [`daemon`], [`leaks`] | an orlopd of one's own, and whether anything is left of it |
 //! | [`kubelet`] | a kubelet by itself on that orlopd |
+//! | [`mute`] | a filesystem that never answers |
 //! | [`hash`] | digests, base64 |
 //! | [`tidy`] | the source as text, for the tests of its order |
 //!
@@ -24,6 +25,8 @@ pub mod image;
 pub mod kubelet;
 pub mod layer;
 pub mod leaks;
+pub mod mute;
 pub mod place;
 pub mod registry;
+pub mod session;
 pub mod tidy;

@@ -1,17 +1,22 @@
 //! `orlop exec`: runs a command in a container to its end, and ends as it did.
 //!
+//! Its streams are this program's, as they come. With `--timeout`, or a daemon that streams nothing, the output comes at the end: the
+//! daemon waits for it and keeps so much of it as an answer holds.
+//!
 //! *Invariant:* an exit code that is not the command's own is 125, 126 or 127, as docker has it.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Args;
-use orlop_proto::runtime::v1::{ExecSyncRequest, ExecSyncResponse};
+use orlop_proto::runtime::v1::{ExecRequest, ExecSyncRequest, ExecSyncResponse};
 use tonic::{Code, Status};
 
-use crate::client::Daemon;
+use crate::client::{Daemon, question};
 use crate::failure::Failure;
 use crate::resolve;
+use crate::session::talk::{Ended, Wanted, talk};
+use crate::session::{STREAMS, open};
 
 /// Its flags.
 #[derive(Debug, Args)]
@@ -20,8 +25,15 @@ use crate::resolve;
                         125: another failure.\n\nExample: orlop exec web sh -c 'ls /'"
 )]
 pub(crate) struct Exec {
+    /// Pass our input on
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
     /// How many seconds it may take; then it is killed
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..),
+          conflicts_with_all = ["interactive", "tty"])]
     pub(crate) timeout: Option<u32>,
     /// A container
     pub(crate) id: String,
@@ -34,17 +46,58 @@ impl Exec {
     pub(super) async fn run(self, host: &Path) -> Result<u8, Failure> {
         let ours = |cause| Failure::Exec { code: 125, cause: Box::new(cause) };
         let daemon = Daemon::connect(host).await.map_err(ours)?;
-        let container_id = resolve::container(&daemon, &self.id).await.map_err(ours)?;
+        let container = resolve::container(&daemon, &self.id).await.map_err(ours)?;
+        let what = format!("exec {}", self.id);
+        if self.timeout.is_none() {
+            match self.url(&daemon, &container).await {
+                Ok(url) => return self.talk(&what, &url).await,
+                Err(status) if status.code() == Code::Unimplemented && !self.interactive && !self.tty => {}
+                Err(status) => return Err(refused(&daemon, &what, &status)),
+            }
+        }
         let timeout = self.timeout.map_or(0, i64::from);
-        let request = ExecSyncRequest { container_id, cmd: self.command, timeout };
+        let request = ExecSyncRequest { container_id: container, cmd: self.command, timeout };
         match daemon.runtime().exec_sync(request).await {
             Ok(answer) => Ok(show(&answer.into_inner())?),
-            Err(status) => {
-                let cause = Box::new(daemon.refused(&format!("exec {}", self.id), &status));
-                Err(Failure::Exec { code: code(&status), cause })
+            Err(status) => Err(refused(&daemon, &what, &status)),
+        }
+    }
+
+    async fn url(&self, daemon: &Daemon, container: &str) -> Result<String, Status> {
+        let request = ExecRequest {
+            container_id: container.to_owned(),
+            cmd: self.command.clone(),
+            tty: self.tty,
+            stdin: self.interactive,
+            stdout: true,
+            stderr: !self.tty,
+        };
+        Ok(daemon.runtime().exec(question(request)).await?.into_inner().url)
+    }
+
+    async fn talk(&self, what: &str, url: &str) -> Result<u8, Failure> {
+        let failed = |source: io::Error| {
+            let cause = Failure::Session { what: what.to_owned(), source };
+            Failure::Exec { code: 125, cause: Box::new(cause) }
+        };
+        let (incoming, outgoing) = open(url, STREAMS).await.map_err(failed)?;
+        let wanted = Wanted { input: self.interactive, terminal: self.tty, leaves: false };
+        match talk(incoming, outgoing, wanted).await.map_err(failed)? {
+            Ended::Well => Ok(0),
+            Ended::Code(code) => Ok(code),
+            Ended::Failed(said) => {
+                let code = code(Code::InvalidArgument, &said);
+                let (what, said) = (crate::render::text::escape(what), crate::render::text::escape(&said));
+                let cause = Failure::Refused { what, code: Code::Unknown, said };
+                Err(Failure::Exec { code, cause: Box::new(cause) })
             }
         }
     }
+}
+
+fn refused(daemon: &Daemon, what: &str, status: &Status) -> Failure {
+    let cause = Box::new(daemon.refused(what, status));
+    Failure::Exec { code: code(status.code(), status.message()), cause }
 }
 
 fn show(answer: &ExecSyncResponse) -> io::Result<u8> {
@@ -59,9 +112,9 @@ fn show(answer: &ExecSyncResponse) -> io::Result<u8> {
 /// What to end with when the daemon did not run the command.
 ///
 /// That it cannot be executed is a bad request; why, only the kernel's words in the message tell (strerror(3)).
-fn code(status: &Status) -> u8 {
-    let says = |words: &[&str]| words.iter().any(|words| status.message().contains(words));
-    if status.code() != Code::InvalidArgument {
+fn code(code: Code, message: &str) -> u8 {
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if code != Code::InvalidArgument {
         125
     } else if says(&["No such file or directory", "not found", "Not a directory"]) {
         127
@@ -84,8 +137,8 @@ mod tests {
             ("exec /x: Exec format error (os error 8)", 126),
             ("cmd \"\": names no program", 125),
         ] {
-            assert_eq!(code(&Status::invalid_argument(message)), expected, "{message}");
-            assert_eq!(code(&Status::internal(message)), 125, "{message}: not the command's fault");
+            assert_eq!(code(Code::InvalidArgument, message), expected, "{message}");
+            assert_eq!(code(Code::Internal, message), 125, "{message}: not the command's fault");
         }
     }
 }

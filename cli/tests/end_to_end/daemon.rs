@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use orlop_proto::orlop::v1::orlop_server::OrlopServer;
-use orlop_proto::orlop::v1::{AuditResponse, ExplainResponse, PullProgress};
+use orlop_proto::orlop::v1::{AuditResponse, Event, ExplainResponse, PullProgress};
 use orlop_proto::runtime::v1::image_service_server::ImageServiceServer;
 use orlop_proto::runtime::v1::runtime_service_server::RuntimeServiceServer;
 use orlop_proto::runtime::v1::{
@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) pull: Vec<PullProgress>,
     /// How its stream ends.
     pub(crate) pull_breaks: Option<Status>,
+    /// What a stream of events tells, and how it ends.
+    pub(crate) events: Vec<Result<Event, Status>>,
     pub(crate) explain: ExplainResponse,
     pub(crate) audit: AuditResponse,
     /// Ids that nothing can be done to.
@@ -206,6 +208,7 @@ fn world() -> World {
         refused_statuses: Vec::new(),
         pull: Vec::new(),
         pull_breaks: None,
+        events: Vec::new(),
         explain: ExplainResponse::default(),
         audit: AuditResponse::default(),
         stuck: Vec::new(),

@@ -11,6 +11,7 @@
 
 mod changing;
 mod daemon;
+mod events;
 mod exec;
 mod explain;
 mod listing;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use orlop_proto::orlop::v1::orlop_server::Orlop;
 use orlop_proto::orlop::v1::{
-    AuditRequest, AuditResponse, ExplainRequest, ExplainResponse, PullProgress, PullRequest,
+    AuditRequest, AuditResponse, Event, EventsRequest, ExplainRequest, ExplainResponse, PullProgress,
+    PullRequest,
 };
 use orlop_proto::runtime::v1::image_service_server::ImageService;
 use orlop_proto::runtime::v1::runtime_service_server::RuntimeService;
@@ -183,6 +184,15 @@ impl Orlop for Served {
         let breaks = world.pull_breaks.take().map(Err);
         let news: Vec<_> = std::mem::take(&mut world.pull).into_iter().map(Ok).chain(breaks).collect();
         Ok(Response::new(tokio_stream::iter(news)))
+    }
+
+    type EventsStream = tokio_stream::Iter<std::vec::IntoIter<Result<Event, Status>>>;
+
+    async fn events(&self, request: Request<EventsRequest>) -> Answer<Self::EventsStream> {
+        let (mut world, request) = (self.world(), request.into_inner());
+        let on = if request.follow { " on and on" } else { "" };
+        world.asked.push(format!("events since {:?}{on}", request.since));
+        Ok(Response::new(tokio_stream::iter(std::mem::take(&mut world.events))))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Answer<ExplainResponse> {

@@ -24,6 +24,8 @@ pub enum Kind {
     Denied,
     /// Something outside cannot be reached or fails: a registry, a plugin.
     Unavailable,
+    /// What is asked for was there once and is no longer kept.
+    TooOld,
     /// This version or machine cannot do it.
     Unsupported,
     /// Anything else that failed.

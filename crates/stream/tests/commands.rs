@@ -142,7 +142,7 @@ async fn a_process_that_closed_its_input_is_not_disturbed_by_more() {
         let Process { stdin, stdout, mut end, .. } = begun(process).await;
         drop(stdin);
         for _ in 0..40 {
-            client.stdin(&[b'x'; 30_000]).await;
+            client.stdin(&vec![b'x'; 30_000]).await;
         }
         stdout.unwrap().write_all(b"fine").await.expect("a pipe");
         end.take().unwrap().send(End::Exited(0)).expect("it is waited for");
@@ -179,7 +179,7 @@ async fn a_grandchild_that_writes_for_ever_is_cut_off() {
     });
     let client = Client::connect(&world, &path, FORMS[0], OUT).await;
     let mut writer = soon("the command begins", told).await.expect("it begins");
-    let endless = tokio::spawn(async move { while writer.write_all(&[b'y'; 65536]).await.is_ok() {} });
+    let endless = tokio::spawn(async move { while writer.write_all(&vec![b'y'; 65536]).await.is_ok() {} });
     let outcome = client.finish().await;
     assert!(outcome.clean && outcome.error.contains("Success"), "{}", outcome.error);
     soon("its pipe is closed", endless).await.expect("it does not panic");
@@ -242,8 +242,9 @@ async fn a_client_that_leaves_while_its_input_is_stuck_is_noticed() {
         let process = begun(process).await;
         // More than all buffers on the way hold, so that some is never read.
         let stuck = tokio::spawn(async move {
+            let block = vec![b'x'; 1 << 18];
             for _ in 0..64 {
-                let send = client.stdin(&[b'x'; 1 << 18]);
+                let send = client.stdin(&block);
                 if tokio::time::timeout(std::time::Duration::from_millis(300), send).await.is_err() {
                     return true;
                 }
@@ -277,7 +278,7 @@ async fn a_client_that_does_not_read_holds_the_process_back_and_gets_all_later()
                 let now = block.len().min(total - sent);
                 stdout.write_all(&block[..now]).await.expect("it is read");
                 sent += now;
-                *count.lock().unwrap() = sent;
+                *count.lock().expect("no panic before") = sent;
             }
             process.end.take().unwrap().send(End::Exited(0)).expect("it is waited for");
         });
@@ -286,7 +287,7 @@ async fn a_client_that_does_not_read_holds_the_process_back_and_gets_all_later()
         soon("the process is held back", async {
             loop {
                 tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-                let now = *written.lock().unwrap();
+                let now = *written.lock().expect("no panic before");
                 if now == before {
                     break;
                 }

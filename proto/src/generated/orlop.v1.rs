@@ -234,6 +234,36 @@ pub struct Difference {
     #[prost(string, tag = "5")]
     pub detail: ::prost::alloc::string::String,
 }
+/// A wish to hear what has happened.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventsRequest {
+    /// Number of the last event that the client has: those after it are sent. Unset: all that are kept. A number after which events
+    /// are no longer kept, and one that no event has yet, are refused.
+    #[prost(uint64, optional, tag = "1")]
+    pub since: ::core::option::Option<u64>,
+    /// Whether the stream goes on with what happens from now on; else it ends with the last that there is.
+    #[prost(bool, tag = "2")]
+    pub follow: bool,
+}
+/// Something that has happened to a pod or a container.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Event {
+    /// Its number: each is higher than the one before; there are gaps after a reboot only.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Whose it is.
+    #[prost(enumeration = "ThingKind", tag = "2")]
+    pub kind: i32,
+    /// The pod's id.
+    #[prost(string, tag = "3")]
+    pub pod_id: ::prost::alloc::string::String,
+    /// Of a container its own name, of a pod namespace/name; empty: nobody knows any more.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// What has happened to which id, when, and how the pod and its containers stood then.
+    #[prost(message, optional, tag = "5")]
+    pub event: ::core::option::Option<super::super::runtime::v1::ContainerEventResponse>,
+}
 /// What is being done with a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -481,6 +511,28 @@ pub mod orlop_client {
             req.extensions_mut().insert(GrpcMethod::new("orlop.v1.Orlop", "Audit"));
             self.inner.unary(req, path, codec).await
         }
+        /// What has happened to pods and containers, by number. The numbers go on over a restart of the server.
+        pub async fn events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Event>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/orlop.v1.Orlop/Events");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("orlop.v1.Orlop", "Events"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -517,6 +569,17 @@ pub mod orlop_server {
             &self,
             request: tonic::Request<super::AuditRequest>,
         ) -> std::result::Result<tonic::Response<super::AuditResponse>, tonic::Status>;
+        /// Server streaming response type for the Events method.
+        type EventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Event, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What has happened to pods and containers, by number. The numbers go on over a restart of the server.
+        async fn events(
+            &self,
+            request: tonic::Request<super::EventsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::EventsStream>, tonic::Status>;
     }
     /// Questions and wishes of people on a node.
     #[derive(Debug)]
@@ -727,6 +790,52 @@ pub mod orlop_server {
                     };
                     Box::pin(fut)
                 }
+                "/orlop.v1.Orlop/Events" => {
+                    #[allow(non_camel_case_types)]
+                    struct EventsSvc<T: Orlop>(pub Arc<T>);
+                    impl<
+                        T: Orlop,
+                    > tonic::server::ServerStreamingService<super::EventsRequest>
+                    for EventsSvc<T> {
+                        type Response = super::Event;
+                        type ResponseStream = T::EventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Orlop>::events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -869,6 +978,50 @@ pub struct UserRecord {
     /// Further groups.
     #[prost(uint32, repeated, tag = "3")]
     pub groups: ::prost::alloc::vec::Vec<u32>,
+}
+/// What the journal of events begins with: what has been told so far.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JournalHead {
+    /// Version of this form.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Number of the first event after it.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub marks: ::prost::alloc::vec::Vec<JournalMark>,
+}
+/// What has been told of a pod or a container that there is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalMark {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The pod's id; the same for a pod.
+    #[prost(string, tag = "2")]
+    pub pod_id: ::prost::alloc::string::String,
+    /// A bit for each ContainerEventType that has been told, 1 << its number.
+    #[prost(uint32, tag = "3")]
+    pub told: u32,
+}
+/// An event in the journal.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalEvent {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// ContainerEventType, as in the event.
+    #[prost(uint32, tag = "2")]
+    pub r#type: u32,
+    #[prost(string, tag = "3")]
+    pub id: ::prost::alloc::string::String,
+    /// The pod's id; the same for a pod.
+    #[prost(string, tag = "4")]
+    pub pod_id: ::prost::alloc::string::String,
+    /// As in Event.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    /// runtime.v1.ContainerEventResponse, encoded.
+    #[prost(bytes = "vec", tag = "6")]
+    pub event: ::prost::alloc::vec::Vec<u8>,
 }
 /// Where a pod is in its life, as far as a restart has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

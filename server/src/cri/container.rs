@@ -2,6 +2,7 @@
 
 pub(super) mod attach;
 pub(super) mod create;
+pub(crate) mod events;
 pub(super) mod exec;
 pub(super) mod exec_sync;
 pub(super) mod list;

@@ -7,13 +7,19 @@ use std::sync::Arc;
 use orlop_image::ImageUser;
 use orlop_model::life::container::State;
 use orlop_model::life::pod::State as PodState;
+use orlop_model::time::Timestamp;
 use orlop_proto::runtime::v1::{
-    Container as Row, ContainerResources, ContainerState, ContainerStatus, ContainerUser, Image, ImageSpec,
-    Int64Value, LinuxContainerUser, LinuxPodSandboxStatus, Namespace, NamespaceOption, PodIp, PodSandbox,
-    PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus,
+    Container as Row, ContainerEventResponse, ContainerEventType, ContainerResources, ContainerState,
+    ContainerStatus, ContainerUser, Image, ImageSpec, Int64Value, LinuxContainerUser, LinuxPodSandboxStatus,
+    Namespace, NamespaceOption, PodIp, PodSandbox, PodSandboxNetworkStatus, PodSandboxState,
+    PodSandboxStatus,
 };
 
+use prost::Message as _;
+
 use super::convert::signal;
+use super::stream;
+use crate::events::Noted;
 use crate::pods::container::{Container, Facts};
 use crate::pods::pod::Pod;
 
@@ -102,12 +108,15 @@ pub(super) fn container(container: &Arc<Container>, state: ContainerState) -> Op
 
 /// `None` while it is being created, and when it is gone.
 pub(super) fn container_status(container: &Arc<Container>) -> Option<ContainerStatus> {
+    status_in(container, &container.state(), container.started_at())
+}
+
+/// How it stood in the state `life`, started when `started` says.
+fn status_in(container: &Arc<Container>, life: &State, started: Timestamp) -> Option<ContainerStatus> {
     let facts = container.facts()?;
-    let life = container.state();
-    let state = container_state(&life)?;
+    let state = container_state(life)?;
     let exit = life.exit();
-    let started = container.started_at();
-    let (reason, message) = why(&life, started.0 != 0);
+    let (reason, message) = why(life, started.0 != 0);
     let linux = container.asked.linux.as_ref();
     Some(ContainerStatus {
         id: container.id.to_string(),
@@ -132,6 +141,37 @@ pub(super) fn container_status(container: &Arc<Container>) -> Option<ContainerSt
         user: Some(user(&facts)),
         stop_signal: signal::interface_number(facts.stop_signal).into(),
     })
+}
+
+/// Bytes of statuses in an event: half of what clients take of one message.
+const STATUSES: usize = stream::LARGEST / 2;
+
+/// An event of a container or, with its own id, of a pod. Statuses that do not fit are left out, the oldest first.
+pub(crate) fn event(
+    noted: &Noted,
+    id: &str,
+    of: ContainerEventType,
+    at: Timestamp,
+) -> ContainerEventResponse {
+    let state = pod_state(&noted.pod_state).unwrap_or(PodSandboxState::SandboxNotready);
+    let mut size = 0;
+    let mut statuses: Vec<ContainerStatus> = noted
+        .containers
+        .iter()
+        .filter_map(|seen| status_in(&seen.container, &seen.state, seen.started_at))
+        .take_while(|status| {
+            size += status.encoded_len();
+            size <= STATUSES
+        })
+        .collect();
+    statuses.reverse();
+    ContainerEventResponse {
+        container_id: id.to_owned(),
+        container_event_type: of.into(),
+        created_at: at.0,
+        pod_sandbox_status: Some(pod_status(&noted.pod, state)),
+        containers_statuses: statuses,
+    }
 }
 
 /// The words that Kubernetes shows: Completed, Error, OOMKilled, StartError.

@@ -36,6 +36,7 @@ fn code(kind: Kind) -> Code {
         Kind::TimedOut => Code::DeadlineExceeded,
         Kind::Denied => Code::PermissionDenied,
         Kind::Unavailable => Code::Unavailable,
+        Kind::TooOld => Code::OutOfRange,
         Kind::Unsupported => Code::Unimplemented,
         Kind::Failed => Code::Internal,
     }
@@ -56,6 +57,7 @@ mod tests {
             (Kind::TimedOut, 4),
             (Kind::Denied, 7),
             (Kind::Unavailable, 14),
+            (Kind::TooOld, 11),
             (Kind::Unsupported, 12),
             (Kind::Failed, 13),
         ];

@@ -121,6 +121,13 @@ impl Container {
         self.facts.send_replace(Some(facts.map(Arc::new)));
     }
 
+    /// It is created: seen by all from now on.
+    pub(super) fn is_created(self: &Arc<Self>, core: &Core, facts: Facts) {
+        let _order = self.pod.order();
+        self.set_facts(Ok(facts));
+        core.events.created(&core.table, self);
+    }
+
     /// Waits until it is created, or could not be.
     ///
     /// # Errors
@@ -160,16 +167,16 @@ impl Container {
     /// # Errors
     /// [`Refused`] as the state says.
     pub(super) fn tell(self: &Arc<Self>, core: &Arc<Core>, event: &Event) -> Result<(), Refused> {
+        let order = self.pod.order();
         let mut outcome = Ok(None);
-        let mut patience = None;
+        let mut change = None;
         self.state.send_if_modified(|state| match state.on(event, Instant::now(), super::now()) {
             Ok((next, deed)) => {
                 outcome = Ok(deed);
                 let changed = *state != next;
-                if let (true, State::Stopping { kill_at }) = (changed, &next) {
-                    patience = Some(*kill_at);
+                if changed {
+                    change = Some((std::mem::replace(state, next.clone()), next));
                 }
-                *state = next;
                 changed
             }
             Err(refused) => {
@@ -177,6 +184,18 @@ impl Container {
                 false
             }
         });
+        let mut patience = None;
+        if let Some((before, after)) = change {
+            if let (State::Created, State::Exited(exit)) = (&before, &after) {
+                // No shim writes down that it has ended.
+                super::deeds::keep_exit(core, self, exit);
+            }
+            if let State::Stopping { kill_at } = after {
+                patience = Some(kill_at);
+            }
+            core.events.container_changed(&core.table, self, &before, &after);
+        }
+        drop(order);
         if let Some(kill_at) = patience.filter(|kill_at| *kill_at > Instant::now()) {
             let (container, core) = (Arc::clone(self), Arc::clone(core));
             tokio::spawn(async move {
@@ -217,11 +236,19 @@ impl Container {
     pub(crate) async fn start(self: &Arc<Self>, core: &Arc<Core>) -> Result<(), Report> {
         self.created().await?;
         self.tell(core, &Event::Start).map_err(|refused| self.refused("start container", refused))?;
-        let state = self.until(|state| !matches!(state, State::Created | State::Starting)).await;
-        match state.exit().and_then(|exit| exit.report.clone()) {
-            Some(report) if self.life().born.is_none() => Err(report),
-            _ => Ok(()),
+        let ran = || self.life().born.is_some();
+        let mut state = self.until(|state| !matches!(state, State::Created | State::Starting)).await;
+        if !state.has_ended() && !ran() {
+            // It was stopped before it runs: it may run yet, for a moment, or never.
+            state = self.until(State::has_ended).await;
         }
+        if ran() {
+            return Ok(());
+        }
+        Err(state.exit().and_then(|exit| exit.report.clone()).unwrap_or_else(|| {
+            let cause = "it was stopped before its program ran";
+            Report::new(Kind::WrongState, "start container", self.id.short(), cause)
+        }))
     }
 
     /// Has it end within `grace`, and returns when no process of it is left. Joins a stop that is under way.

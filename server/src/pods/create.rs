@@ -82,7 +82,7 @@ async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerC
     };
     match made {
         Ok(facts) => {
-            container.set_facts(Ok(facts));
+            container.is_created(core, facts);
             tracing::info!(container = container.id.short(), name = container.name.name, "created");
         }
         Err(report) => {

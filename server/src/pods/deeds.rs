@@ -181,7 +181,7 @@ pub(super) fn read_exit(directory: &Path) -> Option<Exit> {
 }
 
 /// Writes the exit record in place of a shim that could not.
-fn keep_exit(core: &Core, container: &Container, exit: &Exit) {
+pub(super) fn keep_exit(core: &Core, container: &Container, exit: &Exit) {
     let failure = exit.report.as_ref().map(|report| orlop_wire::record::Failure {
         stage: report.stage.clone(),
         object: report.object.clone(),

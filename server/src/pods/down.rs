@@ -84,6 +84,7 @@ pub(super) async fn remove_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
             core.table.forget_pod(pod);
             crate::failpoint::pass("pod.walked");
             finish_pod(core, pod);
+            crate::failpoint::pass("pod.forgotten");
             Event::TornDown
         }
         Err(report) => {

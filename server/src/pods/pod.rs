@@ -28,6 +28,8 @@ pub(crate) struct Pod {
     /// Why the last stop or removal did not come to its end.
     trouble: Mutex<Option<Report>>,
     superseded: AtomicBool,
+    /// Held while a state of it or of a container of it changes and that is noted: so events are in the order of changes.
+    order: Mutex<()>,
 }
 
 /// What making a pod brought.
@@ -59,6 +61,7 @@ impl Pod {
             ledger: Mutex::new(None),
             trouble: Mutex::new(None),
             superseded: AtomicBool::new(false),
+            order: Mutex::new(()),
         }
     }
 
@@ -107,6 +110,11 @@ impl Pod {
         self.superseded.load(Ordering::Relaxed)
     }
 
+    /// Held while a state of it or of its containers changes. Nothing is waited for meanwhile.
+    pub(super) fn order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().expect("invariant: nothing panics while it holds the order")
+    }
+
     pub(super) fn set_trouble(&self, report: Report) {
         *self.trouble.lock().expect("invariant: nothing panics while it holds this") = Some(report);
     }
@@ -124,11 +132,15 @@ impl Pod {
     /// [`Refused`] as the state says.
     pub(super) fn tell(self: &Arc<Self>, core: &Arc<Core>, event: &Event) -> Result<(), Refused> {
         let mut outcome = Ok(None);
+        let mut change = None;
+        let order = self.order();
         self.state.send_if_modified(|state| match state.on(event) {
             Ok((next, deed)) => {
                 outcome = Ok(deed);
                 let changed = *state != next;
-                *state = next;
+                if changed {
+                    change = Some((std::mem::replace(state, next.clone()), next));
+                }
                 changed
             }
             Err(refused) => {
@@ -136,6 +148,10 @@ impl Pod {
                 false
             }
         });
+        if let Some((before, after)) = change {
+            core.events.pod_changed(&core.table, self, &before, &after);
+        }
+        drop(order);
         if let Some(deed) = outcome? {
             let (pod, core) = (Arc::clone(self), Arc::clone(core));
             tokio::spawn(async move {

@@ -39,7 +39,10 @@ const SHIM_PATIENCE: Duration = Duration::from_secs(5);
 /// Reads all records into the table, and begins what has to be gone on with.
 pub(crate) fn recover(core: &Arc<Core>) {
     let rebooted = rebooted(&core.places.state);
-    for (id, directory) in entries::<PodId>(&core.places.state.join("pods")) {
+    let mut pods = entries::<PodId>(&core.places.state.join("pods"));
+    // A pod that is on its way out may leave its name to one that came after it.
+    pods.sort_by_key(|(_, directory)| is_going(directory));
+    for (id, directory) in pods {
         if let Err(report) = recover_pod(core, &id, &directory, rebooted) {
             tracing::error!(pod = id.short(), "not recovered, left as it is: {report}");
         }
@@ -76,6 +79,11 @@ fn rebooted(state: &Path) -> bool {
     !before.is_empty()
 }
 
+/// Whether a pod's removal was decided.
+fn is_going(directory: &Path) -> bool {
+    Ledger::open("pod", directory).is_ok_and(|ledger| ledger.has_decided("remove"))
+}
+
 fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path, rebooted: bool) -> Result<(), Report> {
     let mut ledger = Ledger::open("pod", directory)?;
     if rebooted {
@@ -83,21 +91,7 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path, rebooted: bool) -
     }
     let Some(record) = record::read_pod(directory)? else {
         tracing::info!(pod = id.short(), "was half made; undone");
-        let pod = Arc::new(Pod::new(
-            id.clone(),
-            nameless(),
-            PodSandboxConfig::default(),
-            super::now(),
-            PodState::Making,
-        ));
-        *pod.ledger() = Some(ledger);
-        let owned = Arc::clone(core);
-        // Nobody writes yet: no call is served.
-        let undoing = Arc::clone(&core.undoing).try_read_owned();
-        core.later.spawn(async move {
-            down::undo_pod(&owned, &pod).await;
-            drop(undoing);
-        });
+        undo_pod(core, id, ledger);
         return Ok(());
     };
     let asked = record.config.clone().unwrap_or_default();
@@ -109,13 +103,32 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path, rebooted: bool) -
         PodState::Ready
     };
     let name = config.name.clone();
+    let mut ledger = Some(ledger);
     core.table.claim_pod(&name, || {
         let pod = Pod::new(id.clone(), config, asked, Timestamp(record.created_at), state);
         pod.set_made(made);
-        *pod.ledger() = Some(ledger);
+        *pod.ledger() = ledger.take();
         pod
     });
+    if let Some(ledger) = ledger {
+        tracing::info!(pod = id.short(), "was being removed, and its name is another's; undone");
+        undo_pod(core, id, ledger);
+    }
     Ok(())
+}
+
+/// Undoes a pod that nobody can ask for.
+fn undo_pod(core: &Arc<Core>, id: &PodId, ledger: Ledger) {
+    let pod = Pod::new(id.clone(), nameless(), PodSandboxConfig::default(), super::now(), PodState::Making);
+    let pod = Arc::new(pod);
+    *pod.ledger() = Some(ledger);
+    let owned = Arc::clone(core);
+    // Nobody writes yet: no call is served.
+    let undoing = Arc::clone(&core.undoing).try_read_owned();
+    core.later.spawn(async move {
+        down::undo_pod(&owned, &pod).await;
+        drop(undoing);
+    });
 }
 
 /// A pod that was not finished has no name that anyone could ask for.

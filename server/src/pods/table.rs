@@ -11,6 +11,7 @@ use orlop_model::container::ContainerName;
 use orlop_model::id::{ContainerId, PodId};
 use orlop_model::pod::PodName;
 use orlop_model::report::{Kind, Report};
+use orlop_model::time::Timestamp;
 
 use super::container::Container;
 use super::pod::Pod;
@@ -27,7 +28,12 @@ struct Rows {
     pod_names: HashMap<PodName, Arc<Pod>>,
     containers: BTreeMap<Arc<str>, Arc<Container>>,
     container_names: HashMap<(PodId, ContainerName), Arc<Container>>,
+    /// Those of each pod, in the order of their creation.
+    of_pod: HashMap<PodId, Siblings>,
 }
+
+/// The containers of a pod, by time and id.
+type Siblings = BTreeMap<(Timestamp, Arc<str>), Arc<Container>>;
 
 /// What became of a request for a name.
 pub(crate) enum Claim<T> {
@@ -72,7 +78,10 @@ impl Table {
         }
         let container = Arc::new(make());
         rows.container_names.insert(key, Arc::clone(&container));
-        rows.containers.insert(container.id.as_str().into(), Arc::clone(&container));
+        let id: Arc<str> = container.id.as_str().into();
+        let siblings = rows.of_pod.entry(pod.clone()).or_default();
+        siblings.insert((container.created_at, Arc::clone(&id)), Arc::clone(&container));
+        rows.containers.insert(id, Arc::clone(&container));
         Claim::New(container)
     }
 
@@ -89,6 +98,12 @@ impl Table {
     pub(crate) fn forget_container(&self, container: &Container) {
         let mut rows = self.write();
         rows.containers.remove(container.id.as_str());
+        if let Some(siblings) = rows.of_pod.get_mut(&container.pod.id) {
+            siblings.remove(&(container.created_at, container.id.as_str().into()));
+            if siblings.is_empty() {
+                rows.of_pod.remove(&container.pod.id);
+            }
+        }
         let key = (container.pod.id.clone(), container.name.clone());
         if rows.container_names.get(&key).is_some_and(|named| named.id == container.id) {
             rows.container_names.remove(&key);
@@ -105,9 +120,16 @@ impl Table {
         self.read().containers.values().cloned().collect()
     }
 
-    /// The containers of a pod.
+    /// The containers of a pod, in the order of their creation.
     pub(crate) fn containers_of(&self, pod: &PodId) -> Vec<Arc<Container>> {
-        self.read().containers.values().filter(|container| container.pod.id == *pod).cloned().collect()
+        self.read().of_pod.get(pod).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// The containers of a pod, the newest first, so many at most.
+    pub(crate) fn newest_of(&self, pod: &PodId, most: usize) -> Vec<Arc<Container>> {
+        let rows = self.read();
+        let siblings = rows.of_pod.get(pod).into_iter().flat_map(|siblings| siblings.values().rev());
+        siblings.take(most).cloned().collect()
     }
 
     /// Other attempts of a pod: same name, namespace and UID.
@@ -140,6 +162,17 @@ impl Table {
     /// The container with this very id.
     pub(crate) fn exact_container(&self, id: &ContainerId) -> Option<Arc<Container>> {
         self.read().containers.get(id.as_str()).cloned()
+    }
+
+    /// Whether a pod or a container has this very id.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        let rows = self.read();
+        rows.containers.contains_key(id) || rows.pods.contains_key(id)
+    }
+
+    /// The pod with this very id.
+    pub(crate) fn exact_pod(&self, id: &str) -> Option<Arc<Pod>> {
+        self.read().pods.get(id).cloned()
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use orlop_model::report::{Kind as Class, Report};
+use orlop_stream::Limits;
 use orlop_stream::session::{Backend, Kind, Work};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::task::JoinHandle;
 
 use super::attach::Attach;
 use super::exec::Exec;
@@ -50,14 +52,20 @@ impl Door {
 }
 
 impl Door {
-    /// Serves until the daemon ends.
+    /// Serves until `end`, and closes what is open then; the task that does it.
     ///
     /// # Errors
     /// If the runtime cannot watch the listener.
-    pub(crate) fn serve(self, core: Arc<Core>, calls: Arc<Calls>) -> std::io::Result<()> {
+    pub(crate) fn serve(
+        self,
+        core: Arc<Core>,
+        calls: Arc<Calls>,
+        end: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let _ = (listener, self.tls, Behind { core, calls });
-        Ok(())
+        tracing::info!(address = %listener.local_addr()?, tls = self.tls.is_some(), "streaming");
+        let behind = Arc::new(Behind { core, calls });
+        Ok(tokio::spawn(orlop_stream::serve(listener, self.tls, behind, Limits::default(), end)))
     }
 }
 

@@ -18,15 +18,19 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use super::Shim;
 use super::poll::Source;
 use crate::birth::{self, Born};
-use crate::child::{Child, Failed, Program};
+use crate::child::{Child, Failed, NEARLY, Program};
 use crate::record::failure;
 
 /// A process on its way to exec: where its report comes from.
 pub(crate) struct Birth {
     report: OwnedFd,
     failed: Option<Failed>,
+    nearly: bool,
     master: Option<OwnedFd>,
 }
+
+/// A death, and no operation.
+const KILLED: Failed = Failed { operation: u32::MAX, errno: libc::EINTR };
 
 /// What became of a birth.
 enum Outcome {
@@ -55,8 +59,10 @@ impl Birth {
             }
             match got {
                 Ok(message) if message.bytes == 8 => self.failed = Some(Failed::from_bytes(bytes)),
+                Ok(message) if bytes[..message.bytes] == *NEARLY => self.nearly = true,
                 Ok(message) if message.bytes != 0 => {}
-                Ok(_) => return self.failed.map_or(Outcome::Executed, Outcome::Failed),
+                Ok(_) if self.nearly => return self.failed.map_or(Outcome::Executed, Outcome::Failed),
+                Ok(_) => return Outcome::Failed(self.failed.unwrap_or(KILLED)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Outcome::Waiting,
                 Err(errno) => {
@@ -137,7 +143,9 @@ pub(crate) fn bear(seed: &Seed<'_>) -> Result<(i32, OwnedFd, Birth), Failure> {
             };
             child.be_born(seed.operations)
         }
-        Born::Parent(pid, pidfd) => Ok((pid, pidfd, Birth { report: heard, failed: None, master: None })),
+        Born::Parent(pid, pidfd) => {
+            Ok((pid, pidfd, Birth { report: heard, failed: None, nearly: false, master: None }))
+        }
     }
 }
 
@@ -153,7 +161,7 @@ pub(crate) fn explain(operations: &[Operation], failed: Failed) -> Failure {
         object: what.map(Operation::object).unwrap_or_default(),
         operation: Some(failed.operation),
         errno: failed.errno,
-        detail: String::new(),
+        detail: if failed == KILLED { "it was killed before its program ran".into() } else { String::new() },
     }
 }
 

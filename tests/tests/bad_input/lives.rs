@@ -205,9 +205,6 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
     }
     ask! {
         runtime.update_container_resources(UpdateContainerResourcesRequest) = "UpdateContainerResources";
-        runtime.exec(ExecRequest) = "Exec";
-        runtime.attach(AttachRequest) = "Attach";
-        runtime.port_forward(PortForwardRequest) = "PortForward";
         runtime.container_stats(ContainerStatsRequest) = "ContainerStats";
         runtime.list_container_stats(ListContainerStatsRequest) = "ListContainerStats";
         runtime.stream_container_stats(StreamContainerStatsRequest) = "StreamContainerStats";
@@ -217,7 +214,6 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
         runtime.checkpoint_container(CheckpointContainerRequest) = "CheckpointContainer";
         runtime.checkpoint_pod(CheckpointPodRequest) = "CheckpointPod";
         runtime.restore_pod(RestorePodRequest) = "RestorePod";
-        runtime.get_container_events(GetEventsRequest) = "GetContainerEvents";
         runtime.list_metric_descriptors(ListMetricDescriptorsRequest) = "ListMetricDescriptors";
         runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) = "ListPodSandboxMetrics";
         runtime.stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest) = "StreamPodSandboxMetrics";

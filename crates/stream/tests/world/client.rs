@@ -12,6 +12,7 @@ use super::wire::{Heard, Spdy, WebSocket};
 
 /// A form: its protocol, and what it can do.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "a table of what each can do")]
 pub(crate) struct Form {
     pub(crate) protocol: &'static str,
     pub(crate) spdy: bool,
@@ -64,7 +65,7 @@ pub(crate) struct Client {
 }
 
 enum Wire {
-    Spdy(Spdy, Heard),
+    Spdy(Box<Spdy>, Heard),
     WebSocket(WebSocket, Outcome),
 }
 
@@ -84,7 +85,7 @@ impl Client {
                 numbers[at] = spdy.opened(&[("streamtype", names[at])]).await;
             }
         }
-        Client { form, wire: Wire::Spdy(spdy, Heard::default()), streams: numbers }
+        Client { form, wire: Wire::Spdy(Box::new(spdy), Heard::default()), streams: numbers }
     }
 
     pub(crate) async fn stdin(&mut self, bytes: &[u8]) {

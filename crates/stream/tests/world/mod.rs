@@ -41,7 +41,7 @@ struct Tokens(Mutex<HashMap<(Kind, String), Work>>);
 
 impl Backend for Tokens {
     fn redeem(&self, kind: Kind, token: &str) -> Option<Work> {
-        self.0.lock().unwrap().remove(&(kind, token.to_owned()))
+        self.0.lock().expect("no panic before").remove(&(kind, token.to_owned()))
     }
 }
 
@@ -78,7 +78,7 @@ impl World {
 
     fn give(&self, kind: Kind, path: &str, work: Work) -> String {
         let token = format!("token-{}", self.count.fetch_add(1, Ordering::Relaxed));
-        self.tokens.0.lock().unwrap().insert((kind, token.clone()), work);
+        self.tokens.0.lock().expect("no panic before").insert((kind, token.clone()), work);
         format!("/{path}/{token}")
     }
 
@@ -112,8 +112,8 @@ impl World {
 
     /// Whether the token of a path is still there.
     pub(crate) fn has(&self, path: &str) -> bool {
-        let token = path.rsplit('/').next().unwrap();
-        self.tokens.0.lock().unwrap().keys().any(|(_, known)| known == token)
+        let token = path.rsplit('/').next().expect("a token");
+        self.tokens.0.lock().expect("no panic before").keys().any(|(_, known)| known == token)
     }
 
     /// Tells the server to stop, and waits until it has.
@@ -140,9 +140,12 @@ impl Command for Script {
     }
 }
 
+/// What happens when a port is connected to.
+type Connect = Box<dyn Fn(u16) -> Result<Box<dyn Duplex>, String> + Send + Sync>;
+
 struct Harbour {
     asked: Vec<u16>,
-    connect: Box<dyn Fn(u16) -> Result<Box<dyn Duplex>, String> + Send + Sync>,
+    connect: Connect,
 }
 
 impl Ports for Harbour {

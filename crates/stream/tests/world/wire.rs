@@ -50,8 +50,11 @@ pub(crate) async fn upgrade(
     headers: &[(&str, &str)],
 ) -> (Box<dyn Io>, u16, String) {
     let mut io = connect(world).await;
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n{headers}\r\n");
+    let mut request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n");
+    for (name, value) in headers {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    request.push_str("\r\n");
     io.write_all(request.as_bytes()).await.expect("a request");
     let (status, head) = answer(&mut io).await;
     (io, status, head)
@@ -123,8 +126,9 @@ impl Spdy {
 
     /// The frame that opens a stream with these headers.
     pub(crate) fn opening(&mut self, stream: u32, last: bool, headers: &[(&str, &str)]) -> Vec<u8> {
-        let told = |text: &str| [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
-        let count = u32::try_from(headers.len()).unwrap().to_be_bytes().to_vec();
+        let told =
+            |text: &str| [&u32::try_from(text.len()).expect("short").to_be_bytes(), text.as_bytes()].concat();
+        let count = u32::try_from(headers.len()).expect("few").to_be_bytes().to_vec();
         let block =
             headers.iter().fold(count, |block, (name, value)| [block, told(name), told(value)].concat());
         let mut packed = Vec::with_capacity(block.len() + 512);
@@ -173,7 +177,7 @@ impl Spdy {
     /// The next frame; `None` at the end.
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         let header = self.take(8).await?;
-        let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four"));
         let (first, length) = (word(&header, 0), (word(&header, 4) & 0x00ff_ffff) as usize);
         let payload = self.take(length).await.expect("a whole frame");
         if first >> 31 == 0 {
@@ -229,12 +233,12 @@ impl Spdy {
 }
 
 pub(crate) fn control(kind: u16, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     [&[0x80, 3], &kind.to_be_bytes()[..], &[flags], &length[1..], payload].concat()
 }
 
 pub(crate) fn data(stream: u32, bytes: &[u8], last: bool) -> Vec<u8> {
-    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    let length = u32::try_from(bytes.len()).expect("short").to_be_bytes();
     [&stream.to_be_bytes(), &[u8::from(last)][..], &length[1..], bytes].concat()
 }
 
@@ -293,7 +297,7 @@ async fn message(io: &mut Box<dyn Io>) -> Option<(u8, Vec<u8>)> {
     assert_eq!(header[1] & 0x80, 0, "servers do not mask");
     let length = match header[1] {
         126 => usize::from(io.read_u16().await.ok()?),
-        127 => usize::try_from(io.read_u64().await.ok()?).unwrap(),
+        127 => usize::try_from(io.read_u64().await.ok()?).expect("a length"),
         short => usize::from(short),
     };
     let mut payload = vec![0; length];
