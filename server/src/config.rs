@@ -151,6 +151,8 @@ pub(crate) enum StorageDriver {
 pub(crate) struct Log {
     /// The least important line that is written.
     pub(crate) level: Level,
+    /// Bytes that a container's log file may have between two rotations; 0: any.
+    pub(crate) container_cap: u64,
 }
 
 /// How important a line of the daemon's log is.
@@ -244,7 +246,7 @@ impl Default for Storage {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { level: Level::Info }
+        Log { level: Level::Info, container_cap: 0 }
     }
 }
 

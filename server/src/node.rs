@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) shim_cgroups: Vec<PathBuf>,
     /// The lowest `oom_score_adj` that the kernel grants a child of this daemon.
     pub(crate) oom_floor: i32,
+    /// Bytes that a container's log file may have between two rotations; 0: any.
+    pub(crate) log_cap: u64,
     /// What the door has to know.
     pub(crate) door: convert::Node,
 }
@@ -61,6 +63,7 @@ impl Node {
             hostname: uname.nodename().to_string_lossy().into_owned(),
             capabilities,
             shim_cgroups: Vec::new(),
+            log_cap: config.log.container_cap,
             cgroup_parent: format!("/{}", config.cgroup.parent.trim_matches('/')),
             oom_floor: if capabilities & CAP_SYS_RESOURCE == 0 { adjustment } else { -1000 },
             hierarchies,

@@ -1,6 +1,5 @@
 //! A container from its plan to its exit record.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -103,7 +102,7 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
     let signals =
         orlop_sys::signal::descriptor(&[libc::SIGCHLD]).map_err(|errno| failure("signalfd", "", errno))?;
     let poll = Poll::new().map_err(|errno| failure("epoll", "", errno))?;
-    let log = open_log(plan.stdio.log.as_ref())?;
+    let log = open_log(&plan.stdio)?;
     stages.mark("shim");
     let born = launch(&plan, &slots, log, poll, &mut stages).inspect_err(|_| {
         crate::cgroups::remove(&plan.cgroups);
@@ -157,10 +156,9 @@ fn listen() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn open_log(path: Option<&CString>) -> Result<Log, Failure> {
-    Log::open(path.cloned()).map_err(|errno| {
-        failure("open log", path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(), errno)
-    })
+fn open_log(stdio: &Stdio) -> Result<Log, Failure> {
+    let path = || stdio.log.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    Log::open(stdio.log.clone(), stdio.log_cap).map_err(|errno| failure("open log", path(), errno))
 }
 
 struct Launched {

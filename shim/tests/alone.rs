@@ -98,6 +98,7 @@ impl Trial {
                 terminal: false,
                 stdin: false,
                 stdin_once: false,
+                log_cap: 0,
                 log: Some(c(&path(directory.path(), "log"))),
             },
         };

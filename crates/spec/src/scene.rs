@@ -197,6 +197,7 @@ impl Scene {
                 stdin: false,
                 stdin_once: false,
                 log: Some(c"/var/log/pods/web/main/0.log".into()),
+                log_cap: 0,
             },
             create_sources: true,
             raw_environment: &composed.raw_environment,

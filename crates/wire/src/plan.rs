@@ -93,6 +93,8 @@ pub struct Stdio {
     pub stdin_once: bool,
     /// The log file in CRI format; none: output is read and dropped.
     pub log: Option<CString>,
+    /// Bytes that the log file may have until it is opened anew; what comes beyond is dropped and counted. 0: no such limit.
+    pub log_cap: u64,
 }}
 
 wire! {

@@ -48,6 +48,7 @@ keys! {
     cgroup.driver = cgroup_driver, "\"cgroupfs\"";
     storage.driver = storage_driver, "\"overlay\"";
     log.level = level, "\"error\", \"warn\", \"info\", \"debug\", \"trace\"";
+    log.container_cap = size, "bytes, or a number with KiB, MiB, GiB: \"512MiB\"; 0 for no cap";
     seccomp.default_profile = optional_path, "an absolute path without .., or \"\" for the built-in profile";
     shim.path = optional_path, "an absolute path without .., or \"\" for orlop-shim beside the daemon";
     cli.cgroup_parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";

@@ -76,6 +76,9 @@ const BAD: &[(&str, usize, &str, &str)] = &[
     ("[log]\nlevel = \"loud\"\n", 2, "log.level", "\"loud\" is not known; allowed: \"error\""),
     ("[log]\nlevel = 3\n", 2, "log.level", "integer where a string belongs"),
     ("[seccomp]\ndefault_profile = \"default.json\"\n", 2, "seccomp.default_profile", "no absolute path"),
+    ("[log]\ncontainer_cap = \"1 MB\"\n", 2, "log.container_cap", "no size; allowed: bytes"),
+    ("[log]\ncontainer_cap = -1\n", 2, "log.container_cap", "no number of bytes"),
+    ("[log]\ncontainer_cap = \"99999999999GiB\"\n", 2, "log.container_cap", "no size"),
     ("[shim]\npath = \"orlop-shim\"\n", 2, "shim.path", "no absolute path"),
     ("[cli]\ncgroup_parent = \"\"\n", 2, "cli.cgroup_parent", "below the root"),
     ("[cli]\nuserns_remap = \"a:b:c\"\n", 2, "cli.userns_remap", "not USER or USER:GROUP"),
@@ -117,6 +120,7 @@ driver = "cgroupfs"
 driver = "overlay"
 [log]
 level = "debug"
+container_cap = "64MiB"
 [seccomp]
 default_profile = "/etc/seccomp.json"
 [shim]
@@ -147,7 +151,7 @@ fn every_key_sets_its_own_field() {
         metrics: Metrics { address: Some(Listen::Unix("/run/m.sock".into())) },
         cgroup: Cgroup { parent: "node/orlop".into(), driver: CgroupDriver::Cgroupfs },
         storage: Storage { driver: StorageDriver::Overlay },
-        log: Log { level: Level::Debug },
+        log: Log { level: Level::Debug, container_cap: 64 << 20 },
         seccomp: Seccomp { default_profile: Some("/etc/seccomp.json".into()) },
         shim: Shim { path: Some("/usr/libexec/orlop-shim".into()) },
         cli: Cli { cgroup_parent: "people".into(), userns_remap: Some("nobody:nogroup".into()) },

@@ -97,6 +97,23 @@ pub(super) fn storage_driver(value: &DeValue<'_>) -> Result<StorageDriver, Wrong
     word(value, &[("overlay", StorageDriver::Overlay)])
 }
 
+/// Bytes, as a number or as a text with a binary unit.
+pub(super) fn size(value: &DeValue<'_>) -> Result<u64, Wrong> {
+    if let Some(number) = value.as_integer() {
+        let bytes = u64::from_str_radix(&number.as_str().replace('_', ""), number.radix());
+        return bytes.map_err(|_| format!("{} is no number of bytes", shown(number.as_str())));
+    }
+    let text = text(value)?;
+    let wrong = || format!("{:?} is no size", shown(text));
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let (number, unit) =
+        units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).ok_or_else(wrong)?;
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)
+}
+
 pub(super) fn level(value: &DeValue<'_>) -> Result<Level, Wrong> {
     use Level::{Debug, Error, Info, Trace, Warn};
     word(value, &[Error, Warn, Info, Debug, Trace].map(|level| (level.name(), level)))

@@ -182,6 +182,7 @@ impl Making<'_> {
                     stdin: self.config.stdin,
                     stdin_once: self.config.stdin_once,
                     log: (!log_path.is_empty()).then(|| c_path(Path::new(&log_path))).transpose()?,
+                    log_cap: self.core.node.log_cap,
                 },
                 create_sources: true,
                 raw_environment: &composed.raw_environment,

@@ -1,8 +1,10 @@
 //! From the container's streams to its log file.
 //!
 //! *Invariant:* memory is bounded whatever comes: what cannot be written is dropped and counted, and the container never waits for
-//! a disk that is full. The file holds whole lines only. Buffers are taken for the moment of their use, so a quiet container's shim
+//! a disk that is full. The file ([`file`]) holds whole lines only. Buffers are taken for the moment of their use, so a quiet container's shim
 //! holds none.
+
+mod file;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use orlop_crilog::Stream;
 use orlop_crilog::writer::Formatter;
-use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attach::Attachments;
 use super::poll::{Poll, Source};
+use file::File;
 
 /// Read at once.
 const CHUNK: usize = 128 << 10;
@@ -31,11 +33,8 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// The streams and the file.
 pub(crate) struct Log {
-    path: Option<CString>,
-    file: Option<OwnedFd>,
+    file: File,
     streams: [Option<(OwnedFd, Formatter)>; 2],
-    /// Bytes of log that no disk took.
-    dropped: u64,
     buffers: Option<Buffers>,
     /// Streams that rest, by bit, and until when.
     resting: u32,
@@ -52,17 +51,14 @@ struct Buffers {
 }
 
 impl Log {
-    /// Opens the file; no path: output is read and dropped.
+    /// Opens the file; no path: output is read and dropped. `cap`: the most bytes that it may have, 0 for any.
     ///
     /// # Errors
     /// As open(2) says.
-    pub(crate) fn open(path: Option<CString>) -> Result<Self, Errno> {
-        let file = path.as_ref().map(open).transpose()?;
+    pub(crate) fn open(path: Option<CString>, cap: u64) -> Result<Self, Errno> {
         Ok(Log {
-            path,
-            file,
+            file: File::open(path, cap)?,
             streams: [None, None],
-            dropped: 0,
             buffers: None,
             resting: 0,
             until: Instant::now(),
@@ -126,7 +122,7 @@ impl Log {
                 Ok(count) => {
                     came += count;
                     self.attachments.copy(number, &chunk[..count]);
-                    self.dropped += format(&chunk[..count], formatter, out, self.file.as_ref());
+                    format(&chunk[..count], formatter, out, &mut self.file);
                     // What a short read brought is all there is for now.
                     if count < CHUNK / 2 {
                         break;
@@ -145,7 +141,7 @@ impl Log {
             self.until = if self.resting == 0 { until } else { self.until.min(until) };
             self.resting |= 1 << number;
         }
-        self.dropped += write(self.file.as_ref(), out);
+        self.file.write(out);
         ended
     }
 
@@ -156,10 +152,11 @@ impl Log {
             if let Some((_, mut formatter)) = self.streams[number as usize].take() {
                 let mut out = Vec::new();
                 formatter.finish(crate::record::now(), &mut out);
-                self.dropped += write(self.file.as_ref(), &mut out);
+                self.file.write(&mut out);
             }
             poll.forget_stream(number);
         }
+        self.file.tell();
     }
 
     /// Ends the copies of streams that have ended, or never were.
@@ -174,58 +171,18 @@ impl Log {
     /// # Errors
     /// As open(2) says; the old file is then kept.
     pub(crate) fn reopen(&mut self) -> Result<(), Errno> {
-        if let Some(path) = &self.path {
-            self.file = Some(open(path)?);
-        }
-        Ok(())
+        self.file.reopen()
     }
 }
 
-fn open(path: &CString) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::from_raw_mode(0o640))
-}
-
-/// Makes lines of what was read; writes them when `out` is full. How many bytes were lost.
-fn format(mut left: &[u8], formatter: &mut Formatter, out: &mut Vec<u8>, file: Option<&OwnedFd>) -> u64 {
+/// Makes lines of what was read; writes them when `out` is full.
+fn format(mut left: &[u8], formatter: &mut Formatter, out: &mut Vec<u8>, file: &mut File) {
     let now = crate::record::now();
-    let mut lost = 0;
     while !left.is_empty() {
         let taken = formatter.feed(now, left, out);
         left = &left[taken..];
         if !left.is_empty() {
-            lost += write(file, out);
+            file.write(out);
         }
     }
-    lost
-}
-
-/// Writes whole lines; if the disk refuses, takes back what it took of the last of them. How many bytes were lost.
-fn write(file: Option<&OwnedFd>, out: &mut Vec<u8>) -> u64 {
-    let Some(file) = file else {
-        out.clear();
-        return 0;
-    };
-    let mut written = 0;
-    while written < out.len() {
-        match rustix::io::write(file, &out[written..]) {
-            Ok(count) => written += count,
-            Err(Errno::INTR) => {}
-            Err(_) => break,
-        }
-    }
-    let lost = out.len() - written;
-    if lost != 0 {
-        let whole = out[..written].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let torn = (written - whole) as u64;
-        if torn != 0
-            && let Ok(stat) = rustix::fs::fstat(file)
-            && let Ok(size) = u64::try_from(stat.st_size)
-        {
-            // Only this shim appends to it, so its end is what was just written.
-            let _ = rustix::fs::ftruncate(file, size.saturating_sub(torn));
-        }
-    }
-    out.clear();
-    lost as u64
 }

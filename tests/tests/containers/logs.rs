@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use orlop_tests::daemon::eventually;
 use orlop_tests::daemon::stage::{Line, Stage, lines, text};
+use orlop_tests::daemon::{Daemon, eventually};
 
 /// `2026-01-02T15:04:05.123456789Z` or with an offset.
 fn is_time(text: &str) -> bool {
@@ -145,6 +145,39 @@ async fn a_full_disk_stops_no_container() {
     stage.client.remove_pod(&stage.pod_id).await.expect("removed");
     let unmounted = Command::new("umount").arg(&directory).status();
     assert!(unmounted.is_ok_and(|status| status.success()), "nobody holds it");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_log_grows_to_its_cap_and_says_what_is_missing() {
+    let daemon = Daemon::build("cap").config("[log]\ncontainer_cap = \"64KiB\"").start().await;
+    let mut stage = Stage::on(daemon, |_| {}).await;
+    // As fast as it can, far beyond the cap; then it waits for the rotation.
+    let script =
+        "yes 0123456789 | head -n 1000000; touch /done; while [ ! -e /go ]; do sleep 0.01; done; echo after";
+    let id = stage.run("c", script).await;
+    stage.client.sh(&id, "while [ ! -e /done ]; do sleep 0.01; done").await;
+    let path = format!("{}/c/0.log", stage.pod.log_directory);
+    let full = std::fs::read(&path).expect("a log");
+    assert!(full.len() <= 64 << 10 && full.len() > 60 << 10, "{} bytes", full.len());
+    let kept = lines(&full);
+    assert!(kept.iter().all(|line| line.text == "0123456789"));
+    std::fs::rename(&path, format!("{path}.old")).expect("renamed");
+    stage.client.reopen_log(&id).await.expect("reopened");
+    stage.client.sh(&id, "touch /go").await;
+    stage.client.ended(&id).await;
+    let log = lines(&std::fs::read(&path).expect("a log"));
+    let said = format!(
+        "orlop: {} bytes of this log were dropped",
+        (1_000_000 - kept.len()) * (full.len() / kept.len())
+    );
+    assert_eq!(
+        (&*log[0].stream, log[0].text.starts_with(&said)),
+        ("stderr", true),
+        "{:?}, not {said}",
+        log[0]
+    );
+    assert_eq!((log.len(), &*log[1].text), (2, "after"));
     stage.end().await;
 }
 
