@@ -36,8 +36,9 @@ pub(crate) struct Replies {
 impl Replies {
     /// A zlib stream's first two bytes: deflate, 32 KiB, no dictionary (RFC 1950).
     const BEGIN: [u8; 2] = [0x78, 0x01];
-    /// A block that is stored, not the last, of four bytes (RFC 1951): no headers.
-    const EMPTY: [u8; 9] = [0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0];
+    /// Stored blocks, not the last (RFC 1951): four bytes that say no headers, and an empty one. Go's decompressor hands bytes on only when
+    /// an empty block comes, as after a flush; without it, it reads on, finds nothing, and is broken from then on.
+    const EMPTY: [u8; 14] = [0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
     /// Accepts a stream.
     pub(crate) fn accept(&mut self, stream: u32) -> Vec<u8> {
