@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 needs=(
   cc:gcc /usr/include/stdio.h:libc6-dev musl-gcc:musl-tools make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates
   docker-registry:docker-registry /bin/busybox:busybox-static ip:iproute2 nft:nftables ps:procps unshare:util-linux
-  protoc:protobuf-compiler /usr/bin/python3:python3-minimal
+  protoc:protobuf-compiler strace:strace /usr/bin/python3:python3-minimal
 )
 missing=()
 for need in "${needs[@]}"; do

@@ -179,7 +179,7 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
     node.make_shim_cgroups()?;
     let room = Room::enter(&places.state)?;
     let network = Network::new(&config.network, &places, &node)?;
-    let images = Images::open(&places.root.join("images"), &config.registry.certs_dir)?;
+    let images = Images::open(&places.root.join("images"), config)?;
     let shim = match &config.shim.path {
         Some(path) => Program::open(path)?,
         None => Program::open(&beside("orlop-shim"))?,

@@ -26,6 +26,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use orlop_model::reference::Reference;
+
 pub(crate) use file::read;
 pub(crate) use flags::Flags;
 
@@ -49,6 +51,8 @@ pub(crate) struct Config {
 pub(crate) struct Registry {
     /// Directory of `HOST/hosts.toml` files: mirrors, certificates, plain http.
     pub(crate) certs_dir: PathBuf,
+    /// Names of images that kubelet is told not to collect.
+    pub(crate) pinned: Vec<Reference>,
 }
 
 /// `[network]`
@@ -208,7 +212,7 @@ pub(crate) struct Cli {
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { certs_dir: "/etc/orlop/certs.d".into() }
+        Registry { certs_dir: "/etc/orlop/certs.d".into(), pinned: Vec::new() }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* the store's own work is done on a thread that may block.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,12 +12,34 @@ use orlop_model::report::{Kind, Report};
 use orlop_registry::{Auth, Client, Patience, Pulls, Settings};
 
 use crate::blocking::blocking;
+use crate::config::Config;
 
 /// The store, and the way into it.
 #[derive(Clone)]
 pub(crate) struct Images {
     pub(crate) store: Store,
     pub(crate) pulls: Pulls,
+    pub(crate) pins: Pins,
+}
+
+/// The names of images that are not to be collected. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pins(Arc<HashSet<String>>);
+
+impl Pins {
+    /// As configured.
+    pub(crate) fn new(names: &[Reference]) -> Self {
+        let name = |name: &Reference| match name.digest() {
+            Some(digest) => Some(name.by_digest(digest)),
+            None => name.by_tag(),
+        };
+        Pins(Arc::new(names.iter().filter_map(name).collect()))
+    }
+
+    /// Whether one of an image's names is among them.
+    pub(crate) fn has(&self, image: &Image) -> bool {
+        image.tags.iter().chain(&image.digests).any(|name| self.0.contains(name))
+    }
 }
 
 impl Images {
@@ -60,14 +83,17 @@ impl Images {
     ///
     /// # Errors
     /// If the store cannot be opened.
-    pub(crate) fn open(root: &Path, certs_dir: &Path) -> Result<Self, Report> {
+    pub(crate) fn open(root: &Path, config: &Config) -> Result<Self, Report> {
         let store = Store::open(root).map_err(Report::from)?;
         for lost in store.lost() {
             tracing::warn!("{lost}");
         }
-        let client = Client::new(Settings { certs_dir: certs_dir.to_owned(), patience: Patience::default() });
+        let client = Client::new(Settings {
+            certs_dir: config.registry.certs_dir.clone(),
+            patience: Patience::default(),
+        });
         let pulls = Pulls::new(store.clone(), client, Pulls::usual_budget());
-        Ok(Images { store, pulls })
+        Ok(Images { store, pulls, pins: Pins::new(&config.registry.pinned) })
     }
 
     /// Pulls, or joins the pull of the same.

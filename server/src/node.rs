@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use orlop_cgroup::Hierarchies;
 use orlop_model::id::PodId;
-use orlop_model::pod::PodConfig;
 use orlop_model::report::{Kind, Report};
 use orlop_spec::input::{CgroupLayout, Hierarchy};
 
@@ -104,14 +103,14 @@ impl Node {
     }
 }
 
-/// Whether a pod like this can be run here.
+/// Whether there is such a handler here.
 ///
 /// # Errors
 /// Which handler is not known.
-pub(crate) fn can_run(pod: &PodConfig) -> Result<(), Report> {
-    match pod.handler.as_str() {
+pub(crate) fn can_run(field: &str, handler: &str) -> Result<(), Report> {
+    match handler {
         "" | "native" => Ok(()),
-        other => Err(Report::field("runtime_handler", other, "there is no such handler on this node")
+        other => Err(Report::field(field, other, "there is no such handler on this node")
             .advise("known are \"\" and native")),
     }
 }

@@ -87,9 +87,14 @@ impl Places {
         self.state.join("containers").join(container.as_str())
     }
 
+    /// Containers' own layers.
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
     /// A container's own layer.
     pub(crate) fn layer(&self, container: &ContainerId) -> PathBuf {
-        self.root.join("containers").join(container.as_str())
+        self.layers().join(container.as_str())
     }
 
     /// Layers on their way out.
@@ -106,12 +111,7 @@ impl Places {
     /// container's environment, and a layer may have programs that run as whoever owns them.
     pub(crate) fn make(&self) -> Result<(), Report> {
         use std::os::unix::fs::PermissionsExt as _;
-        let all = [
-            self.state.join("pods"),
-            self.state.join("containers"),
-            self.root.join("containers"),
-            self.trash(),
-        ];
+        let all = [self.state.join("pods"), self.state.join("containers"), self.layers(), self.trash()];
         let failed = |path: &Path| {
             let path = path.display().to_string();
             move |error: std::io::Error| Report::new(Kind::Failed, "make directory", path, error)

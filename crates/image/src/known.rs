@@ -185,6 +185,17 @@ impl Known {
     }
 }
 
+/// The id of a chain of layers, lowest first, as the OCI image specification reckons it; none without a layer.
+#[must_use]
+pub fn chain_id(layers: &[Digest]) -> Option<Digest> {
+    use sha2::Digest as _;
+    let above = |below: Digest, layer: &Digest| {
+        Digest::from_sha256(sha2::Sha256::digest(format!("{below} {layer}")).into())
+    };
+    let (lowest, others) = layers.split_first()?;
+    Some(others.iter().fold(*lowest, above))
+}
+
 /// The key of a chain of layers, lowest first.
 pub(crate) fn chain_key(layers: &[Digest]) -> Digest {
     use sha2::Digest as _;

@@ -36,7 +36,7 @@ pub use descriptor::{Compression, Descriptor};
 pub use error::{Error, Fault};
 pub use hold::{LayerHold, Lease};
 pub use images::{NewImage, Removed, digest_of};
-pub use known::Image;
+pub use known::{Image, chain_id};
 pub use part::Part;
 pub use scratch::Usage;
 pub use store::{Layer, Store};

@@ -22,10 +22,12 @@ pub enum Kind {
     TimedOut,
     /// Something outside refuses us: a registry's 401 or 403.
     Denied,
-    /// Something outside cannot be reached or fails: a registry, a plugin.
+    /// Something outside cannot be reached or fails: a plugin, a port.
     Unavailable,
     /// What is asked for was there once and is no longer kept.
     TooOld,
+    /// A registry cannot be reached or fails.
+    NoRegistry,
     /// This version or machine cannot do it.
     Unsupported,
     /// Anything else that failed.

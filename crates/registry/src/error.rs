@@ -102,11 +102,13 @@ impl Error {
             Error::Credentials(_) => Kind::BadRequest,
             Error::Status { status: 404, .. } | Error::Platform { .. } => Kind::NotFound,
             Error::Status { status: 401 | 403, .. } | Error::Denied { .. } => Kind::Denied,
+            Error::Status { status: 429, .. } | Error::TooLong { .. } => Kind::Exhausted,
             Error::Connection { .. }
             | Error::Stalled { .. }
             | Error::Status { .. }
-            | Error::Protocol { .. } => Kind::Unavailable,
-            Error::TooLong { .. } => Kind::Exhausted,
+            | Error::Protocol { .. }
+            // What a layer's bytes come from is the registry.
+            | Error::Image(orlop_image::Error::Source { .. }) => Kind::NoRegistry,
             Error::Image(error) => error.kind(),
         }
     }
@@ -134,6 +136,8 @@ impl Error {
         let report = Report::new(self.kind(), "pull", name, source.unwrap_or_else(|| self.to_string()));
         if self.kind() == Kind::Denied {
             report.advise("check the image's name and the pull secret")
+        } else if matches!(self, Error::Status { status: 429, .. }) {
+            report.advise("the registry limits how often it is asked: wait, use a pull secret, or a mirror")
         } else if matches!(self, Error::Connection { .. } | Error::Stalled { .. }) {
             report.advise("check the network and the registry's hosts.toml")
         } else {

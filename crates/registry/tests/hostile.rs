@@ -319,7 +319,7 @@ async fn registries_that_never_begin_or_hardly_go_on() {
                 good.answer(asked)
             }
         });
-        judge(name, &World::with(short), &fake, Kind::Unavailable, "for ").await;
+        judge(name, &World::with(short), &fake, Kind::NoRegistry, "for ").await;
     }
     let large = Parts::of(&[(Tar::new().file("f", &vec![1; 1 << 20]).end(), Compression::Plain)]);
     let (good, whole) = (large.content(), large.layers[0].1.len());
@@ -333,7 +333,7 @@ async fn registries_that_never_begin_or_hardly_go_on() {
         "a dripping layer",
         &World::with(Patience { attempts: 1, ..short }),
         &fake,
-        Kind::Unavailable,
+        Kind::NoRegistry,
         "too little",
     )
     .await;
@@ -352,7 +352,7 @@ async fn ranges_that_lie() {
             (true, Some(_)) => reply(206, blob.clone()).with("content-range", range),
             (false, _) => good.answer(asked),
         });
-        judge(range, &World::new(), &fake, Kind::Unavailable, "another range").await;
+        judge(range, &World::new(), &fake, Kind::NoRegistry, "another range").await;
     }
 }
 
@@ -366,7 +366,7 @@ async fn redirects_lead_nowhere_they_should_not() {
         ("nowhere", "http://", "nowhere"),
     ] {
         let fake = Fake::start(move |_| reply(307, "").with("location", to));
-        judge(name, &World::new(), &fake, Kind::Unavailable, words).await;
+        judge(name, &World::new(), &fake, Kind::NoRegistry, words).await;
         assert!(fake.asked().len() <= 11, "{name}: {} requests", fake.asked().len());
     }
 }
@@ -414,7 +414,7 @@ async fn a_password_is_posted_to_no_realm_without_tls_elsewhere() {
     ] {
         let challenge = format!("Bearer realm=\"{realm}\",service=\"s\"");
         let fake = Fake::start(move |_| reply(401, "").with("www-authenticate", challenge.clone()));
-        judge(&realm, &World::new(), &fake, Kind::Unavailable, "place for tokens").await;
+        judge(&realm, &World::new(), &fake, Kind::NoRegistry, "place for tokens").await;
     }
     assert!(thief.asked().is_empty(), "{:?}", thief.asked());
 }
@@ -433,10 +433,10 @@ async fn refusals_end() {
     let fake = Fake::start(|_| reply(401, ""));
     judge("401 without a reason", &World::new(), &fake, Kind::Denied, "says not which").await;
     let fake = Fake::start(|_| reply(503, "ill"));
-    judge("503 for ever", &World::new(), &fake, Kind::Unavailable, "503").await;
+    judge("503 for ever", &World::new(), &fake, Kind::NoRegistry, "503").await;
     assert_eq!(fake.asked().len(), 4);
     let fake = Fake::start(|_| reply(418, "\x1b[31mred\r\n"));
-    judge("418", &World::new(), &fake, Kind::Unavailable, "\\u{1b}[31mred").await;
+    judge("418", &World::new(), &fake, Kind::NoRegistry, "\\u{1b}[31mred").await;
     assert_eq!(fake.asked().len(), 1, "asking again would not help");
 }
 
@@ -447,7 +447,7 @@ async fn without_leave_nobody_is_spoken_to_without_tls() {
     let world = World::new();
     let (kind, text) =
         told(world.pull_name(&format!("{}/a/b:1", fake.host()), password("u", "canary")).await);
-    assert_eq!(kind, Kind::Unavailable, "{text}");
+    assert_eq!(kind, Kind::NoRegistry, "{text}");
     assert!(fake.asked().iter().all(|asked| !asked.path.contains("/v2/")), "{:?}", fake.asked());
     world.is_empty("without a file");
 }

@@ -72,11 +72,11 @@ async fn a_strangers_certificate_is_not_believed_unless_a_file_says_so() {
     let fake = registry(authority.server(false));
     let world = World::new();
     let (kind, text) = told(pull(&world, &fake, "").await);
-    assert!(kind == Kind::Unavailable && text.contains("certificate"), "{text}");
+    assert!(kind == Kind::NoRegistry && text.contains("certificate"), "{text}");
     let file = |name: &str| world.file(&fake.host(), name, "");
     std::fs::write(file("other.crt"), other.0.pem()).unwrap();
     let (kind, text) = told(pull(&world, &fake, "ca = \"other.crt\"").await);
-    assert!(kind == Kind::Unavailable && text.contains("certificate"), "{text}");
+    assert!(kind == Kind::NoRegistry && text.contains("certificate"), "{text}");
     let (kind, text) = told(pull(&world, &fake, "ca = \"absent.crt\"").await);
     assert!(kind == Kind::Failed && text.contains("absent.crt"), "{text}");
     assert!(fake.asked().is_empty());
@@ -116,7 +116,7 @@ async fn our_certificate_is_shown_to_the_host_that_it_is_for() {
     }
     let before = fake.asked().len();
     let (kind, text) = told(pull(&world, &first, "ca = \"ca.crt\"\nclient = \"both.pem\"").await);
-    assert_eq!((kind, fake.asked().len()), (Kind::Unavailable, before), "{text}");
+    assert_eq!((kind, fake.asked().len()), (Kind::NoRegistry, before), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +130,6 @@ async fn https_is_not_left_for_http() {
     });
     let world = World::new();
     let (kind, text) = told(pull(&world, &fake, "skip_verify = true").await);
-    assert!(kind == Kind::Unavailable && text.contains("from https to http"), "{text}");
+    assert!(kind == Kind::NoRegistry && text.contains("from https to http"), "{text}");
     assert!(plain.asked().is_empty());
 }

@@ -33,6 +33,7 @@ macro_rules! keys {
 
 keys! {
     registry.certs_dir = path, "an absolute path without ..";
+    registry.pinned = images, "a list of names of images, \"registry.k8s.io/pause:3.10\"";
     network.mode = network_mode, "\"bridge\", \"cni\"";
     network.bridge = interface, "1 to 15 bytes without space, / or :";
     network.subnet = subnet, "an IPv4 network, \"10.88.0.0/16\", with a prefix of 8 to 29 bits";

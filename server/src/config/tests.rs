@@ -56,6 +56,8 @@ const BAD: &[(&str, usize, &str, &str)] = &[
     ("[registry]\ncerts_dir = \"/etc/../x\"\n", 2, "registry.certs_dir", "a .. in it"),
     ("[registry]\ncerts_dir = \"/a\\u0000b\"\n", 2, "registry.certs_dir", "control character"),
     ("[registry]\ncerts_dir = true\n", 2, "registry.certs_dir", "boolean where a string belongs"),
+    ("[registry]\npinned = \"busybox\"\n", 2, "registry.pinned", "list of strings"),
+    ("[registry]\npinned = [\"busybox\", \"Busy Box\"]\n", 2, "registry.pinned", "no name of an image"),
     ("[streaming]\naddress = \"localhost\"\n", 2, "streaming.address", "not ADDRESS:PORT"),
     ("[streaming]\naddress = \"127.0.0.1:65536\"\n", 2, "streaming.address", "not ADDRESS:PORT"),
     ("[streaming]\naddress = \"0.0.0.0:0\"\n", 2, "streaming.address", "leads nowhere"),
@@ -99,6 +101,7 @@ fn a_bad_file_is_a_fault_with_line_key_and_what_is_allowed() {
 const OTHER: &str = r#"
 [registry]
 certs_dir = "/srv//certs.d/"
+pinned = ["busybox", "host:5000/pause:3.10"]
 [network]
 mode = "cni"
 bridge = "br-x"
@@ -133,7 +136,10 @@ userns_remap = "nobody:nogroup"
 #[test]
 fn every_key_sets_its_own_field() {
     let expected = Config {
-        registry: Registry { certs_dir: "/srv/certs.d".into() },
+        registry: Registry {
+            certs_dir: "/srv/certs.d".into(),
+            pinned: ["busybox", "host:5000/pause:3.10"].map(|name| name.parse().expect("a name")).into(),
+        },
         network: Network {
             mode: NetworkMode::Cni,
             bridge: "br-x".into(),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use orlop_model::reference::Reference;
 use toml::de::DeValue;
 
 use super::{CgroupDriver, Level, Listen, NetworkMode, StorageDriver, Subnet};
@@ -73,6 +74,16 @@ pub(super) fn seconds(value: &DeValue<'_>) -> Result<Duration, Wrong> {
         Some(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
         _ => Err(format!("{integer} seconds")),
     }
+}
+
+pub(super) fn images(value: &DeValue<'_>) -> Result<Vec<Reference>, Wrong> {
+    let array =
+        value.as_array().ok_or_else(|| format!("{} where a list of strings belongs", value.type_str()))?;
+    let name = |item: &toml::Spanned<DeValue<'_>>| {
+        let text = text(item.get_ref())?;
+        text.parse().map_err(|error| format!("{:?} is no name of an image: {error}", shown(text)))
+    };
+    array.iter().map(name).collect()
 }
 
 /// One of the words that a setting knows.

@@ -1,5 +1,6 @@
 //! Calls about images.
 
+mod asked;
 pub(super) mod fs_info;
 pub(super) mod list;
 pub(super) mod pull;

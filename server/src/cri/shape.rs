@@ -207,7 +207,8 @@ fn user(facts: &Facts) -> ContainerUser {
     }
 }
 
-pub(super) fn image(image: &orlop_image::Image) -> Image {
+/// `pinned`: whether the node's configuration says so.
+pub(super) fn image(image: &orlop_image::Image, pinned: bool) -> Image {
     let (uid, username) = match &image.user {
         ImageUser::Unset => (None, String::new()),
         ImageUser::Uid(uid) => (Some(Int64Value { value: *uid }), String::new()),
@@ -221,6 +222,6 @@ pub(super) fn image(image: &orlop_image::Image) -> Image {
         uid,
         username,
         spec: None,
-        pinned: image.pinned,
+        pinned: pinned || image.pinned,
     }
 }

@@ -6,9 +6,13 @@
 //! | `DEADLINE_EXCEEDED` | of `ExecSync`: a probe that failed; any other error is a probe that says nothing |
 //! | `UNIMPLEMENTED` | goes on without `RuntimeConfig`, streams of lists, pod statistics |
 //! | `UNAVAILABLE` | follows a log further: the container may still run |
-//! | others | shows the message in the pod's events and tries again; `UNKNOWN` would lose the code of a pull, so it is never used |
+//! | `UNKNOWN` | of `PullImage`: takes the code off the message and reads its first word, which becomes the pod's reason |
+//! | others | shows the message in the pod's events and tries again |
 //!
-//! *Invariant:* the code depends on the report's kind alone.
+//! The words that kubelet knows are those of cri-api's `pkg/errors`: `RegistryUnavailable` and `SignatureValidationFailed` of a pull.
+//! What it counts of `CreateContainer` begins with `ImageVolumeMountFailed` under any code.
+//!
+//! *Invariant:* the code, and the word before the message, depend on the report's kind alone.
 
 use orlop_model::report::{Kind, Report};
 use tonic::{Code, Status};
@@ -18,12 +22,20 @@ const MESSAGE_MAX: usize = 2048;
 
 /// What a client is told.
 pub(crate) fn status(report: &Report) -> Status {
-    let mut message = report.to_string();
+    let mut message = match word(report.kind) {
+        Some(word) => format!("{word}: {report}"),
+        None => report.to_string(),
+    };
     if message.len() > MESSAGE_MAX {
         message.truncate(message.floor_char_boundary(MESSAGE_MAX - 3));
         message.push_str("...");
     }
     Status::new(code(report.kind), message)
+}
+
+/// What kubelet looks for at the beginning of a message.
+fn word(kind: Kind) -> Option<&'static str> {
+    (kind == Kind::NoRegistry).then_some("RegistryUnavailable")
 }
 
 fn code(kind: Kind) -> Code {
@@ -37,6 +49,7 @@ fn code(kind: Kind) -> Code {
         Kind::Denied => Code::PermissionDenied,
         Kind::Unavailable => Code::Unavailable,
         Kind::TooOld => Code::OutOfRange,
+        Kind::NoRegistry => Code::Unknown,
         Kind::Unsupported => Code::Unimplemented,
         Kind::Failed => Code::Internal,
     }
@@ -66,6 +79,15 @@ mod tests {
             assert_eq!(status.code() as i32, number, "{kind:?}");
             assert_eq!(status.message(), "stage object: cause; advice");
         }
+    }
+
+    #[test]
+    fn kubelet_finds_its_word_first() {
+        let status = status(&Report::new(Kind::NoRegistry, "pull", "a/b:1", "host: refused"));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unknown, "RegistryUnavailable: pull a/b:1: host: refused")
+        );
     }
 
     #[test]

@@ -108,7 +108,12 @@ async fn a_registry_that_gives_nothing_is_named_and_why() {
         row("no such repository", format!("{at}/no/such:1"), absent, &["pull", "no/such", at]),
         row("no such tag", format!("{at}/plain:9"), absent, &["pull", "plain:9", at]),
         row("no such digest", format!("{at}/plain@{unknown}"), absent, &["pull", &unknown]),
-        row("nobody there", format!("{nobody}/plain:1"), Code::Unavailable, &["pull", &nobody, "refused"]),
+        row(
+            "nobody there",
+            format!("{nobody}/plain:1"),
+            Code::Unknown,
+            &["RegistryUnavailable: pull", &nobody, "refused"],
+        ),
     ];
     judge(&daemon, &mut client, rows).await;
     drop(client);

@@ -7,6 +7,9 @@ use orlop_tests::image::{Flavour, Image};
 use orlop_tests::layer::{Packing, Tree};
 use tonic::Code;
 
+/// What a row of a table changes of a good mount.
+type Change = fn(&mut Mount);
+
 /// An image of these layers, pulled; its name and its id.
 async fn pulled(stage: &mut Stage, tag: &str, layers: Vec<Tree>) -> (String, String) {
     let layers = layers.into_iter().map(|tree| tree.pack(Packing::Gzip)).collect();
@@ -141,7 +144,7 @@ async fn what_no_image_can_be_is_refused_by_its_field() {
     let mut stage = Stage::new("image-fields").await;
     let (image, _) = pulled(&mut stage, "one", one()).await;
     let other = format!("{}/volume:absent", stock::registry().address);
-    let table: [(&str, Code, fn(&mut Mount)); 5] = [
+    let table: [(&str, Code, Change); 5] = [
         ("readonly", Code::InvalidArgument, |m| m.readonly = false),
         ("host_path", Code::InvalidArgument, |m| m.host_path = "/tmp".into()),
         ("propagation", Code::InvalidArgument, |m| {

@@ -1,22 +1,23 @@
-//! `ImageFsInfo`: how much the images take, from the index: nothing is walked.
+//! `ImageFsInfo`: how much images and containers take, from what is known: nothing is walked, and no file is looked at.
 //!
-//! Containers' layers lie on the images' filesystem, so both answers are that filesystem's, as kubelet expects where it is one.
+//! Images and containers' own layers have a directory each, so each is answered for itself; kubelet finds out by the directories
+//! whether they are of one filesystem.
 
+use orlop_image::Usage;
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1::{FilesystemIdentifier, FilesystemUsage, ImageFsInfoResponse, UInt64Value};
 
 use crate::pods::{Core, now};
 
 pub(crate) fn answer(core: &Core) -> Result<ImageFsInfoResponse, Report> {
-    let usage = core.images.store.usage();
-    let filesystem = FilesystemUsage {
+    let filesystem = |directory: &std::path::Path, usage: Usage| FilesystemUsage {
         timestamp: now().0,
-        fs_id: Some(FilesystemIdentifier { mountpoint: core.images.store.root().display().to_string() }),
+        fs_id: Some(FilesystemIdentifier { mountpoint: directory.display().to_string() }),
         used_bytes: Some(UInt64Value { value: usage.bytes }),
         inodes_used: Some(UInt64Value { value: usage.inodes }),
     };
-    Ok(ImageFsInfoResponse {
-        image_filesystems: vec![filesystem.clone()],
-        container_filesystems: vec![filesystem],
-    })
+    let images = filesystem(core.images.store.root(), core.images.store.usage());
+    // What containers have written is not known here.
+    let containers = filesystem(&core.places.layers(), Usage::default());
+    Ok(ImageFsInfoResponse { image_filesystems: vec![images], container_filesystems: vec![containers] })
 }

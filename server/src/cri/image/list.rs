@@ -6,6 +6,7 @@ use orlop_proto::runtime::v1::{
 };
 use tonic::codegen::BoxStream;
 
+use super::asked;
 use crate::cri::{shape, stream};
 use crate::pods::Core;
 
@@ -23,11 +24,12 @@ pub(crate) fn streamed(
 }
 
 fn rows(core: &Core, filter: Option<ImageFilter>) -> Result<impl Iterator<Item = Image> + use<>, Report> {
-    let wanted =
-        filter.and_then(|filter| filter.image).map(|spec| spec.image).filter(|name| !name.is_empty());
-    let images = match wanted {
-        Some(name) => core.images.resolve("filter.image.image", &name)?.into_iter().collect(),
-        None => core.images.store.images(),
+    let wanted = asked::name("filter.image", filter.and_then(|filter| filter.image))?;
+    let images = if wanted.is_empty() {
+        core.images.store.images()
+    } else {
+        core.images.resolve("filter.image.image", &wanted)?.into_iter().collect()
     };
-    Ok(images.into_iter().map(|image| shape::image(&image)))
+    let pins = core.images.pins.clone();
+    Ok(images.into_iter().map(move |image| shape::image(&image, pins.has(&image))))
 }

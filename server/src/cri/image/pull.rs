@@ -7,10 +7,11 @@ use orlop_model::report::Report;
 use orlop_proto::runtime::v1::{PullImageRequest, PullImageResponse};
 use orlop_registry::{Auth, Fields};
 
+use super::asked;
 use crate::pods::Core;
 
 pub(crate) async fn answer(core: Arc<Core>, request: PullImageRequest) -> Result<PullImageResponse, Report> {
-    let name = request.image.unwrap_or_default().image;
+    let name = asked::name("image", request.image)?;
     let reference: Reference = name.parse().map_err(|error| Report::field("image.image", &name, error))?;
     let given = request.auth.unwrap_or_default();
     let fields = Fields {

@@ -15,7 +15,7 @@ pub(crate) async fn answer(
 ) -> Result<RunPodSandboxResponse, Report> {
     let asked = request.config.unwrap_or_default();
     let config = convert::pod_config(&asked, &request.runtime_handler, core.node.door)?;
-    node::can_run(&config)?;
+    node::can_run("runtime_handler", &config.handler)?;
     let pod = up::run(&core, config, asked).await?;
     Ok(RunPodSandboxResponse { pod_sandbox_id: pod.id.to_string() })
 }

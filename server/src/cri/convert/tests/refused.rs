@@ -63,7 +63,11 @@ const PLAIN: &[Bad] = &[
     ),
     ("ImageVolumeMountFailed: config.mounts[0].readonly", |c| image(c).readonly = false, "read-only"),
     ("ImageVolumeMountFailed: config.mounts[0].propagation", |c| image(c).propagation = 2, "travel"),
-    ("ImageVolumeMountFailed: config.mounts[0].image.image", |c| drop(image(c)), "no image's id or name"),
+    (
+        "ImageVolumeMountFailed: config.mounts[0].image.image",
+        |c| image(c).selinux_relabel = true,
+        "no image's id or name",
+    ),
     (
         "ImageVolumeMountFailed: config.mounts[0].image_sub_path",
         |c| {
