@@ -5,6 +5,7 @@
 //! | [`Bridge`] | the network of one bridge: make it, lease, attach, open ports, and the way back of each |
 //! | [`PodSocket`] | the pod's side, through a socket that the maker of its namespace opened there |
 //! | [`cni`] | the same by CNI plugins: a configuration that is watched, attachments that are recorded |
+//! | [`Counters`] | what went through a pod's links |
 //! | [`address`] | networks and addresses |
 //! | [`Audit`] | what there is, in the kernel and in the files |
 //! | `route`, `netlink` | links, addresses and routes; how the kernel is talked to |
@@ -23,6 +24,7 @@ mod audit;
 mod bridge;
 pub mod cni;
 mod conntrack;
+mod counters;
 mod ensure;
 mod error;
 mod hostport;
@@ -41,6 +43,7 @@ mod uplink;
 pub use address::{Mac, Net4, Net6, NotANet};
 pub use audit::Audit;
 pub use bridge::{Attached, Bridge, host_ifname};
+pub use counters::{Counters, Traffic};
 pub use error::{BadSetting, Error};
 pub use lease::Lease;
 pub use netlink::Refused;

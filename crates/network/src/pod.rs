@@ -15,7 +15,7 @@ pub(crate) const LINK: &str = "eth0";
 
 /// A socket to the kernel's routing in one network namespace. It can be handed to any thread, and keeps the namespace alive.
 #[derive(Debug)]
-pub struct PodSocket(Socket);
+pub struct PodSocket(pub(crate) Socket);
 
 impl PodSocket {
     /// Opens a socket in the network namespace of the calling thread.
