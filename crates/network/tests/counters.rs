@@ -6,11 +6,11 @@ use orlop_network::{Counters, PodSocket};
 use world::{Space, World, id};
 
 /// The counters as `/proc/net/dev` of the space has them: bytes, packets, errors, dropped, in and out.
-fn shown(space: &Space, link: &str) -> Option<[u64; 8]> {
+fn shown(space: &Space, name: &str) -> Option<[u64; 8]> {
     let text = space.sh("cat /proc/thread-self/net/dev");
     let line =
-        text.lines().find_map(|line| line.trim().strip_prefix(&format!("{link}:")).map(str::to_owned))?;
-    let all: Vec<u64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        text.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}:")).map(str::to_owned))?;
+    let all: Vec<u64> = line.split_whitespace().map(|word| word.parse().expect("a number")).collect();
     Some([all[0], all[1], all[2], all[3], all[8], all[9], all[10], all[11]])
 }
 
@@ -23,7 +23,7 @@ fn counted(link: &Counters) -> [u64; 8] {
 fn agreed(space: &Space) -> Vec<Counters> {
     for _ in 0..100 {
         let before = shown(space, "eth0");
-        let links = space.run(|| PodSocket::open().unwrap().counters()).unwrap();
+        let links = space.run(|| PodSocket::open().and_then(|socket| socket.counters())).expect("counted");
         if before.is_some() && before == shown(space, "eth0") {
             return links;
         }
