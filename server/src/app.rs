@@ -22,6 +22,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use crate::config::{Config, Flags, Listen};
 use crate::cri::Edge;
 use crate::events::Events;
+use crate::gauges::{self, Gauges};
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -122,6 +123,7 @@ async fn serve(
     Network::begin(&core)?;
     recover::recover(&core);
     core.events.begin(&core)?;
+    gauges::begin(&core);
     let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen", socket))?;
     if let Some(address) = &config.metrics.address {
         observe::serve(address, Arc::clone(&calls))
@@ -186,6 +188,7 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
     };
     let seccomp = crate::pods::plan::Profiles::new(config)?;
     let events = Events::open(&places)?;
+    let gauges = Gauges::new(&places.root.join("containers"));
     Ok(Arc::new(Core {
         places,
         room,
@@ -198,6 +201,7 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
         tokens,
         events,
         later: Later::default(),
+        gauges,
         undoing: Arc::default(),
     }))
 }

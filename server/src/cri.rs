@@ -12,6 +12,7 @@
 
 pub(crate) mod container;
 pub(crate) mod convert;
+mod figures;
 mod image;
 mod runtime;
 mod sandbox;
@@ -29,6 +30,7 @@ use orlop_proto::runtime::v1::{
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
+use crate::blocking::blocking;
 use crate::observe::{Calls, Watch};
 use crate::pods::Core;
 
@@ -50,6 +52,19 @@ impl Edge {
     fn look<T>(&self, call: &'static str, work: impl FnOnce() -> Result<T, Report>) -> Answer<T> {
         let watch = self.calls.begin(call);
         conclude(watch, call, work())
+    }
+
+    /// Answers a call that asks the kernel: on a thread that may block, so that no other call waits behind it.
+    async fn measure<R: Send + 'static, T: Send + 'static>(
+        &self,
+        call: &'static str,
+        request: Request<R>,
+        work: fn(&Core, R) -> Result<T, Report>,
+    ) -> Answer<T> {
+        let watch = self.calls.begin(call);
+        let core = Arc::clone(&self.core);
+        let done = blocking(call, move || work(&core, request.into_inner())).await;
+        conclude(watch, call, done.and_then(|done| done))
     }
 
     /// Answers a call that changes something: its work goes on if the client leaves.
@@ -243,44 +258,44 @@ impl RuntimeService for Edge {
 
     async fn container_stats(
         &self,
-        _: Request<v1::ContainerStatsRequest>,
+        request: Request<v1::ContainerStatsRequest>,
     ) -> Answer<v1::ContainerStatsResponse> {
-        self.not_served("ContainerStats")
+        self.measure("ContainerStats", request, container::stats::answer).await
     }
 
     async fn list_container_stats(
         &self,
-        _: Request<v1::ListContainerStatsRequest>,
+        request: Request<v1::ListContainerStatsRequest>,
     ) -> Answer<v1::ListContainerStatsResponse> {
-        self.not_served("ListContainerStats")
+        self.measure("ListContainerStats", request, container::stats::list).await
     }
 
     async fn stream_container_stats(
         &self,
-        _: Request<v1::StreamContainerStatsRequest>,
+        request: Request<v1::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        self.not_served("StreamContainerStats")
+        self.measure("StreamContainerStats", request, container::stats::streamed).await
     }
 
     async fn pod_sandbox_stats(
         &self,
-        _: Request<v1::PodSandboxStatsRequest>,
+        request: Request<v1::PodSandboxStatsRequest>,
     ) -> Answer<v1::PodSandboxStatsResponse> {
-        self.not_served("PodSandboxStats")
+        self.measure("PodSandboxStats", request, sandbox::stats::answer).await
     }
 
     async fn list_pod_sandbox_stats(
         &self,
-        _: Request<v1::ListPodSandboxStatsRequest>,
+        request: Request<v1::ListPodSandboxStatsRequest>,
     ) -> Answer<v1::ListPodSandboxStatsResponse> {
-        self.not_served("ListPodSandboxStats")
+        self.measure("ListPodSandboxStats", request, sandbox::stats::list).await
     }
 
     async fn stream_pod_sandbox_stats(
         &self,
-        _: Request<v1::StreamPodSandboxStatsRequest>,
+        request: Request<v1::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        self.not_served("StreamPodSandboxStats")
+        self.measure("StreamPodSandboxStats", request, sandbox::stats::streamed).await
     }
 
     async fn update_runtime_config(
@@ -320,21 +335,21 @@ impl RuntimeService for Edge {
         &self,
         _: Request<v1::ListMetricDescriptorsRequest>,
     ) -> Answer<v1::ListMetricDescriptorsResponse> {
-        self.not_served("ListMetricDescriptors")
+        self.look("ListMetricDescriptors", sandbox::metrics::descriptors)
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
-        _: Request<v1::ListPodSandboxMetricsRequest>,
+        request: Request<v1::ListPodSandboxMetricsRequest>,
     ) -> Answer<v1::ListPodSandboxMetricsResponse> {
-        self.not_served("ListPodSandboxMetrics")
+        self.measure("ListPodSandboxMetrics", request, sandbox::metrics::list).await
     }
 
     async fn stream_pod_sandbox_metrics(
         &self,
-        _: Request<v1::StreamPodSandboxMetricsRequest>,
+        request: Request<v1::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        self.not_served("StreamPodSandboxMetrics")
+        self.measure("StreamPodSandboxMetrics", request, sandbox::metrics::streamed).await
     }
 
     async fn update_pod_sandbox_resources(

@@ -26,6 +26,7 @@ mod cri;
 mod events;
 mod explain;
 mod failpoint;
+mod gauges;
 mod images;
 mod later;
 mod network;

@@ -42,6 +42,7 @@ use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
 
 use crate::events::Events;
+use crate::gauges::Gauges;
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -63,8 +64,22 @@ pub(crate) struct Core {
     pub(crate) tokens: crate::streams::tokens::Tokens,
     pub(crate) events: Events,
     pub(crate) later: Later,
+    pub(crate) gauges: Gauges,
     /// Held for reading while pods of an earlier daemon are undone that it left half made: who needs what they hold waits for it.
     pub(crate) undoing: std::sync::Arc<tokio::sync::RwLock<()>>,
+}
+
+impl Core {
+    /// The cgroup that a pod's containers are in.
+    pub(crate) fn pod_cgroup(&self, pod: &pod::Pod) -> String {
+        let parent = pod.config.cgroup_parent.trim_end_matches('/');
+        if pod.config.cgroup_parent.is_empty() { self.node.pod_cgroup(&pod.id) } else { parent.to_owned() }
+    }
+
+    /// A container's own cgroup.
+    pub(crate) fn container_cgroup(&self, container: &container::Container) -> String {
+        format!("{}/{}", self.pod_cgroup(&container.pod), container.id)
+    }
 }
 
 /// Where things lie.

@@ -27,7 +27,7 @@ use rustix::io::{Errno, pread};
 
 use crate::Error;
 pub use detail::{Cpu, Detail, Disk, Huge, MemoryLimits, Operation, Tasks, Throttling, processes};
-pub use meter::Meter;
+pub use meter::{Meter, time};
 
 /// The figures that are asked for all the time.
 #[derive(Debug, Clone, PartialEq, Default)]

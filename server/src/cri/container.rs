@@ -9,6 +9,7 @@ pub(super) mod list;
 pub(super) mod log;
 pub(super) mod remove;
 pub(super) mod start;
+pub(super) mod stats;
 pub(super) mod status;
 pub(super) mod stop;
 

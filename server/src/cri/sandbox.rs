@@ -1,8 +1,10 @@
 //! Calls about pod sandboxes.
 
 pub(super) mod list;
+pub(super) mod metrics;
 pub(super) mod port_forward;
 pub(super) mod remove;
 pub(super) mod run;
+pub(super) mod stats;
 pub(super) mod status;
 pub(super) mod stop;

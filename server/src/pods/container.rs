@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::Core;
 use super::ledger::Ledger;
 use super::pod::Pod;
+use crate::gauges::Gauge;
 use crate::shims::Link;
 
 /// One container.
@@ -31,6 +32,8 @@ pub(crate) struct Container {
     facts: watch::Sender<Option<Result<Arc<Facts>, Report>>>,
     state: watch::Sender<State>,
     life: Mutex<Life>,
+    /// What is remembered of what it uses.
+    pub(crate) gauge: Gauge,
 }
 
 /// What creating a container brought.
@@ -99,6 +102,7 @@ impl Container {
             facts: watch::Sender::new(None),
             state: watch::Sender::new(State::Created),
             life: Mutex::default(),
+            gauge: Gauge::default(),
         }
     }
 
@@ -196,6 +200,9 @@ impl Container {
             core.events.container_changed(&core.table, self, &before, &after);
         }
         drop(order);
+        if self.state.borrow().has_ended() {
+            self.gauge.let_go();
+        }
         if let Some(kill_at) = patience.filter(|kill_at| *kill_at > Instant::now()) {
             let (container, core) = (Arc::clone(self), Arc::clone(core));
             tokio::spawn(async move {

@@ -82,6 +82,7 @@ async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerC
     };
     match made {
         Ok(facts) => {
+            container.gauge.layer_is_new();
             container.is_created(core, facts);
             tracing::info!(container = container.id.short(), name = container.name.name, "created");
         }

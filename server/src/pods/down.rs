@@ -115,6 +115,7 @@ async fn walk_pod(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Report> {
     let standing = pod.ledger().as_ref().map(super::ledger::Ledger::standing).unwrap_or_default();
     let mut first = Ok(());
     let mut attached = false;
+    pod.gauge.let_go();
     for thing in standing.iter().rev().filter(|thing| !matches!(thing, Thing::Veth(_))) {
         if attached && matches!(thing, Thing::Netns(_)) {
             // A plugin that is asked again may need to look into it.

@@ -115,7 +115,7 @@ impl Making<'_> {
         let node = self.node();
         let devices = self.devices()?;
         let profile = self.profile()?;
-        let cgroup_path = format!("{}/{}", self.cgroup_parent(), self.container.id);
+        let cgroup_path = self.core.container_cgroup(self.container);
         let input = Input {
             container: &self.container.id,
             pod: &pod.config,
@@ -220,15 +220,6 @@ impl Making<'_> {
             return String::new();
         }
         format!("{}/{}", directory.trim_end_matches('/'), self.config.log_path)
-    }
-
-    fn cgroup_parent(&self) -> String {
-        let parent = &self.container.pod.config.cgroup_parent;
-        if parent.is_empty() {
-            self.core.node.pod_cgroup(&self.container.pod.id)
-        } else {
-            parent.trim_end_matches('/').to_owned()
-        }
     }
 
     fn cgroups(&self, path: &str, spec: &Spec) -> Result<Cgroups, Report> {

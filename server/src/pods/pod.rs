@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::Core;
 use super::ledger::Ledger;
+use crate::gauges::Gauge;
 
 /// One pod.
 pub(crate) struct Pod {
@@ -30,6 +31,8 @@ pub(crate) struct Pod {
     superseded: AtomicBool,
     /// Held while a state of it or of a container of it changes and that is noted: so events are in the order of changes.
     order: Mutex<()>,
+    /// What is remembered of what it uses.
+    pub(crate) gauge: Gauge,
 }
 
 /// What making a pod brought.
@@ -62,6 +65,7 @@ impl Pod {
             trouble: Mutex::new(None),
             superseded: AtomicBool::new(false),
             order: Mutex::new(()),
+            gauge: Gauge::default(),
         }
     }
 

@@ -75,7 +75,7 @@ fn v1_counts_in_a_hierarchy_for_each_controller() {
     let here = machine(root.path(), &V1, None);
     let usage = Meter::open(&here, "/a/b").unwrap().usage().unwrap();
     let memory = usage.memory.unwrap();
-    assert_eq!(usage.cpu, Some(123_456_789));
+    assert_eq!((usage.cpu, time(&here, "/a/b").unwrap()), (Some(123_456_789), Some(123_456_789)));
     assert_eq!((memory.usage, memory.working_set(), memory.limit), (1000, 900, Some(4096)));
     assert_eq!((memory.swap, memory.swap_limit, memory.swap_available()), (Some(5), Some(904), Some(899)));
     assert_eq!((memory.faults, memory.own_faults), (3, Some((1, 0))));
@@ -154,6 +154,7 @@ fn v2_counts_in_one_directory() {
     let here = machine(root.path(), &[], Some("cpu memory pids io hugetlb"));
     let usage = Meter::open(&here, "/a/b").unwrap().usage().unwrap();
     let memory = usage.memory.unwrap();
+    assert_eq!(time(&here, "/a/b").unwrap(), Some(30_000));
     assert_eq!((usage.cpu, memory.working_set(), memory.rss, memory.cache), (Some(30_000), 900, 300, 400));
     assert_eq!((memory.limit, memory.available(), memory.swap_available()), (None, None, Some(3)));
     assert!(usage.pressure.cpu.is_some() && usage.pressure.memory.is_none());
@@ -188,6 +189,7 @@ fn a_cgroup_that_is_not_there_has_nothing() {
             (meter.files(), meter.cpu().unwrap(), meter.usage().unwrap()),
             (0, None, Usage::default())
         );
+        assert_eq!(time(&here, "/gone").unwrap(), None);
         assert_eq!(Detail::read(&here, "/gone").unwrap(), Detail::default());
         assert_eq!(processes(&here, "/gone").unwrap(), []);
         assert!(matches!(Meter::open(&here, "/a/../b"), Err(crate::Error::Path(_))));

@@ -45,6 +45,12 @@ impl PodFilter {
         Ok(PodFilter { id: filter.id, state: state.transpose()?, labels: filter.label_selector })
     }
 
+    /// Of a list of figures.
+    pub(crate) fn of_stats(filter: Option<&v1::PodSandboxStatsFilter>) -> Self {
+        let filter = filter.cloned().unwrap_or_default();
+        PodFilter { id: filter.id, state: None, labels: filter.label_selector }
+    }
+
     /// Whether a pod is meant.
     pub(crate) fn fits(&self, pod: PodFacts<'_>) -> bool {
         pod.id.starts_with(&self.id)
@@ -87,6 +93,13 @@ impl ContainerFilter {
         });
         let (id, pod_id) = (filter.id, filter.pod_sandbox_id);
         Ok(ContainerFilter { id, pod_id, state: state.transpose()?, labels: filter.label_selector })
+    }
+
+    /// Of a list of figures.
+    pub(crate) fn of_stats(filter: Option<&v1::ContainerStatsFilter>) -> Self {
+        let filter = filter.cloned().unwrap_or_default();
+        let (id, pod_id) = (filter.id, filter.pod_sandbox_id);
+        ContainerFilter { id, pod_id, state: None, labels: filter.label_selector }
     }
 
     /// Whether a container is meant.
