@@ -217,3 +217,27 @@ pub(crate) fn runs(state: &State) -> bool {
         State::Created | State::Starting | State::Exited(_) | State::Removing(_) | State::Gone => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_share_of_what_may_be_open_stays_open() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("cg/one")).unwrap();
+        std::fs::write(root.path().join("cg/one/cpu.stat"), "usage_usec 5\n").unwrap();
+        std::fs::write(root.path().join("cg/one/cpu.pressure"), "").unwrap();
+        let here = Hierarchies::detect("1 1 0:1 / /cg rw - cgroup2 cgroup2 rw\n", root.path());
+        let open = || Meter::open(&here, "/one").unwrap();
+        assert_eq!(open().files(), 2);
+        let left = Arc::new(AtomicUsize::new(5));
+        let (one, two) = (Kept::new(open(), &left), Kept::new(open(), &left));
+        assert!(one.is_some() && two.is_some() && Kept::new(open(), &left).is_none());
+        assert_eq!(left.load(Ordering::Relaxed), 1);
+        drop(one);
+        assert!(Kept::new(open(), &left).is_some());
+        drop(two);
+        assert_eq!(left.load(Ordering::Relaxed), 5);
+    }
+}

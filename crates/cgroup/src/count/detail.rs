@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::fstat;
 
-use super::{BUFFER, Buffer, directory, open, read, text, unread};
+use super::{BUFFER, Buffer, absent, directory, open, read, text, unread};
 use crate::hierarchy::{Hierarchies, relative};
 use crate::{Error, act};
 
@@ -140,14 +140,14 @@ pub fn processes(hierarchies: &Hierarchies, path: &str) -> Result<Vec<i32>, Erro
     let v1 = || hierarchies.v1_mounts().into_keys().next();
     let Some(mount) = hierarchies.unified().or_else(v1) else { return Ok(Vec::new()) };
     let place = mount.join(below);
-    let Some(opened) = directory(&place)? else { return Ok(Vec::new()) };
+    let opened = Place { directory: directory(&place)?, path: place };
+    let Some(directory) = &opened.directory else { return Ok(Vec::new()) };
     // A directory has two names, and one more in each directory right below it.
-    let leaf = fstat(&opened).is_ok_and(|stat| stat.st_nlink <= 2);
-    if leaf {
-        return act::processes(&place);
+    if fstat(directory).is_ok_and(|stat| stat.st_nlink <= 2) {
+        return opened.listed();
     }
     let mut all = Vec::new();
-    for place in act::tree(&place) {
+    for place in act::tree(&opened.path) {
         all.extend(act::processes(&place)?);
     }
     Ok(all)
@@ -171,6 +171,27 @@ impl Place {
         let failed = |errno| unread(&self.path.join(name), errno);
         let Some(file) = open(directory, name).map_err(failed)? else { return Ok(None) };
         read(&file, buffer).map_err(failed)
+    }
+
+    /// The processes in it, without those below.
+    fn listed(&self) -> Result<Vec<i32>, Error> {
+        const NAME: &str = "cgroup.procs";
+        let failed = |errno| unread(&self.path.join(NAME), errno);
+        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
+        let Some(file) = open(directory, NAME).map_err(failed)? else { return Ok(Vec::new()) };
+        let mut list = Vec::with_capacity(512);
+        loop {
+            list.reserve(512);
+            match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut list)) {
+                Ok(0) => break,
+                Ok(_) => {}
+                // The cgroup is gone, and nobody is in it.
+                Err(errno) if absent(errno) => break,
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        let numbers = list.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        Ok(numbers.filter_map(|line| line.parse().ok()).collect())
     }
 
     fn number(&self, name: &str, buffer: &mut Buffer) -> Result<Option<u64>, Error> {
