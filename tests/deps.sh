@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 needs=(
   cc:gcc /usr/include/stdio.h:libc6-dev musl-gcc:musl-tools make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates
   docker-registry:docker-registry /bin/busybox:busybox-static ip:iproute2 nft:nftables ps:procps unshare:util-linux
+  /usr/lib/cni/bridge:containernetworking-plugins iptables:iptables
   protoc:protobuf-compiler strace:strace /usr/bin/python3:python3-minimal
 )
 missing=()

@@ -61,6 +61,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     root: Option<PathBuf>,
     level: String,
+    plugins: Option<String>,
 }
 
 impl Builder {
@@ -76,6 +77,14 @@ impl Builder {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// In mode cni: with configurations in [`Daemon::net_d`], plugins in [`Daemon::plugins`] and those of Debian, each of which has
+    /// `seconds`. A bridge of plugins is to have the name of the instance's own: it stays, as such bridges do, and is removed last.
+    #[must_use]
+    pub fn cni(mut self, seconds: u32) -> Self {
+        self.plugins = Some(format!("cni_timeout = {seconds}"));
         self
     }
 
@@ -114,7 +123,7 @@ impl Builder {
     pub fn prepare(self) -> Daemon {
         let number = Number::claim();
         let place = Place::new(&self.name);
-        let traces = Traces::new(&number, place.path());
+        let mut traces = Traces::new(&number, place.path());
         // Of an instance whose test was killed.
         traces.remove();
         std::fs::create_dir_all(&traces.state).expect("a state directory");
@@ -135,6 +144,17 @@ impl Builder {
             self.config
         );
         place.put("config.toml", config);
+        if let Some(more) = &self.plugins {
+            traces.keeps_bridge = true;
+            std::fs::create_dir_all(place.join("plugins")).expect("a directory");
+            let (conf, bin) = (place.join("net.d"), place.join("plugins"));
+            let text = format!(
+                "[network]\nmode = \"cni\"\ncni_conf_dir = \"{}\"\ncni_bin_dirs = [\"{}\", \"/usr/lib/cni\"]\n{more}\n",
+                conf.display(),
+                bin.display()
+            );
+            place.put("config.d/cni.toml", text);
+        }
         Daemon { place, traces, process: None, leaks: None, level: self.level, number }
     }
 }
@@ -148,8 +168,8 @@ pub struct Daemon {
     leaks: Option<Leaks>,
     level: String,
     /// Held as long as anything bears the instance's names; let go last.
-    #[expect(dead_code, reason = "a lock does its work by being there")]
-    number: Number,
+    /// What its networks follow from.
+    pub number: Number,
 }
 
 impl Daemon {
@@ -170,6 +190,7 @@ impl Daemon {
             environment: Vec::new(),
             root: None,
             level: "debug".into(),
+            plugins: None,
         }
     }
 
@@ -207,6 +228,18 @@ impl Daemon {
     #[must_use]
     pub fn state(&self) -> &Path {
         &self.traces.state
+    }
+
+    /// Where its CNI configurations are, once somebody makes the directory.
+    #[must_use]
+    pub fn net_d(&self) -> PathBuf {
+        self.place.join("net.d")
+    }
+
+    /// Where it looks for CNI plugins first.
+    #[must_use]
+    pub fn plugins(&self) -> PathBuf {
+        self.place.join("plugins")
     }
 
     /// A directory of the test's own that goes with it.

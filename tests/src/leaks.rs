@@ -68,6 +68,7 @@ impl Leaks {
             Trace::Cgroup(path) => {
                 path.ends_with(&daemon.traces.cgroup)
                     || path.ends_with(Path::new(&daemon.traces.cgroup).join("shims"))
+                    || path.ends_with(Path::new(&daemon.traces.cgroup).join("cni"))
             }
             Trace::Process(pid, _) => *pid == daemon.pid(),
             Trace::Netns(_) | Trace::File(_) => false,
@@ -93,7 +94,10 @@ impl Leaks {
 
 /// What is there that a daemon without pods leaves nobody.
 fn of_daemon(daemon: &Daemon) -> Vec<String> {
-    let mut left: Vec<String> = daemon.traces.find().iter().map(ToString::to_string).collect();
+    let traces = daemon.traces.find();
+    let bridge = Trace::Link(daemon.traces.bridge.clone());
+    let others = traces.iter().filter(|trace| !(daemon.traces.keeps_bridge && **trace == bridge));
+    let mut left: Vec<String> = others.map(ToString::to_string).collect();
     left.extend(files(daemon).iter().map(ToString::to_string));
     if daemon.socket().exists() {
         left.push("its socket".into());
@@ -110,6 +114,8 @@ fn files(daemon: &Daemon) -> Vec<Trace> {
         root.join("containers"),
         root.join("trash"),
         root.join("images/ingest"),
+        // Attachments to networks of CNI plugins.
+        root.join("cni"),
     ];
     directories.iter().flat_map(|directory| entries(directory)).map(Trace::File).collect()
 }

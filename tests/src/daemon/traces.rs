@@ -57,6 +57,8 @@ pub struct Traces {
     pub state: PathBuf,
     /// Where everything else of it is.
     pub place: PathBuf,
+    /// Whether its bridge is of CNI plugins, which never remove one.
+    pub keeps_bridge: bool,
     /// Beginnings of its pods' ids, all that it ever had.
     pods: Mutex<BTreeSet<String>>,
 }
@@ -71,6 +73,7 @@ impl Traces {
             cgroup: format!("orlop-test-{value}"),
             state: format!("/dev/shm/ot{value}").into(),
             place: place.to_owned(),
+            keeps_bridge: false,
             pods: Mutex::default(),
         }
     }
