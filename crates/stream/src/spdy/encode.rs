@@ -86,6 +86,7 @@ mod tests {
                 frame.len() - 8
             );
             assert_eq!(frame[8..12], stream.to_be_bytes());
+            assert!(frame.ends_with(&[0, 0, 0, 0xff, 0xff]), "as after a flush: Go needs it");
             let (mut out, before) = ([9; 64], (inflate.total_in(), inflate.total_out()));
             inflate.decompress(&frame[12..], &mut out, FlushDecompress::Sync).expect("a zlib stream");
             let (eaten, made) = (inflate.total_in() - before.0, inflate.total_out() - before.1);
