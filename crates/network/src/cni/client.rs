@@ -86,6 +86,7 @@ impl Client {
         if let Some(pens) = &self.settings.pens {
             pens.sweep();
         }
+        self.records.sweep();
         watch::start(self)
     }
 

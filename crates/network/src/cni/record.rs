@@ -97,6 +97,14 @@ impl Records {
         record::remove(&self.directory, id)
     }
 
+    /// Removes what a daemon that was killed was about to write. Before anything is written.
+    pub(crate) fn sweep(&self) {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
+        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".")) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+
     /// The ids of all records.
     pub(crate) fn ids(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
@@ -173,6 +181,9 @@ mod tests {
             records.put(&of).unwrap();
             assert_eq!(records.get("abc").unwrap().unwrap(), of);
         }
+        fs::write(directory.join("deep/.def"), "half").unwrap();
+        records.sweep();
+        assert_eq!(fs::read_dir(directory.join("deep")).unwrap().count(), 1);
         assert_eq!(records.ids(), ["abc"]);
         for bad in ["", "{}", "{\"record\":2}", "{\"record\":1,\"id\":\"abc\"}"] {
             fs::write(records.path("abc"), bad).unwrap();

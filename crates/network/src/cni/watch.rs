@@ -125,8 +125,9 @@ impl View {
 
 /// Begins to watch.
 pub(super) fn start(client: &Arc<Client>) -> std::io::Result<()> {
+    let heard = listen(&client.settings().conf_dir);
     let client = Arc::downgrade(client);
-    let watch = move || Watch::default().run(&client);
+    let watch = move || Watch::default().run(&client, heard);
     std::thread::Builder::new().name("cni-watch".into()).spawn(watch).map(drop)
 }
 
@@ -142,14 +143,14 @@ struct Watch {
 }
 
 impl Watch {
-    fn run(mut self, client: &Weak<Client>) {
-        loop {
-            let Some(now) = client.upgrade() else { return };
-            // Before the look, so that what happens during it is heard afterwards.
-            let heard = listen(&now.settings().conf_dir);
+    fn run(mut self, client: &Weak<Client>, mut heard: Option<OwnedFd>) {
+        while let Some(now) = client.upgrade() {
             self.look(&now);
             drop(now);
             wait(heard.as_ref());
+            let Some(now) = client.upgrade() else { return };
+            // The directory may be another by now. Before the look, so that what happens during it is heard afterwards.
+            heard = listen(&now.settings().conf_dir);
         }
     }
 
