@@ -235,9 +235,10 @@ impl RuntimeService for Edge {
 
     async fn update_container_resources(
         &self,
-        _: Request<v1::UpdateContainerResourcesRequest>,
+        request: Request<v1::UpdateContainerResourcesRequest>,
     ) -> Answer<v1::UpdateContainerResourcesResponse> {
-        self.not_served("UpdateContainerResources")
+        let work = container::update::answer(self.core.clone(), request.into_inner());
+        self.carry_out("UpdateContainerResources", work).await
     }
 
     async fn exec(&self, request: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
@@ -354,9 +355,10 @@ impl RuntimeService for Edge {
 
     async fn update_pod_sandbox_resources(
         &self,
-        _: Request<v1::UpdatePodSandboxResourcesRequest>,
+        request: Request<v1::UpdatePodSandboxResourcesRequest>,
     ) -> Answer<v1::UpdatePodSandboxResourcesResponse> {
-        self.not_served("UpdatePodSandboxResources")
+        let work = sandbox::update::answer(self.core.clone(), request.into_inner());
+        self.carry_out("UpdatePodSandboxResources", work).await
     }
 }
 

@@ -103,6 +103,8 @@ async fn of_pod(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<ExplainResponse, Rep
         pid: made.init.unwrap_or_default(),
         stages: stages(&made.stages),
         things: ledger.iter().map(ToString::to_string).collect(),
+        resources: pod.sums().resources,
+        overhead: pod.sums().overhead,
         ..ExplainResponse::default()
     })
 }
@@ -130,6 +132,7 @@ fn of_container(core: &Core, container: &Arc<Container>, plan: bool) -> ExplainR
         addresses: addresses.iter().map(ToString::to_string).collect(),
         stages: born.as_ref().map(|born| stages(&born.stages)).unwrap_or_default(),
         things: ledger.iter().map(ToString::to_string).collect(),
+        resources: container.limits(),
         plan: if plan { plan_text(core, container) } else { Vec::new() },
         ..ExplainResponse::default()
     };

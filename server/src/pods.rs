@@ -8,6 +8,7 @@
 //! | [`create`], [`plan`], [`volumes`] | a container is made: request, OCI spec, plan |
 //! | [`deeds`] | a container is launched, asked to end, killed |
 //! | [`exec`] | a process beside the first |
+//! | [`update`], [`sums`] | limits become others |
 //! | [`down`] | what was made is unmade: the one walk of rollback, stop, remove and recovery |
 //! | [`ledger`] | what was made and must come down |
 //! | [`record`] | what a successor of this daemon needs to know |
@@ -31,8 +32,10 @@ pub(crate) mod plan;
 pub(crate) mod pod;
 pub(crate) mod record;
 pub(crate) mod recover;
+pub(crate) mod sums;
 pub(crate) mod table;
 pub(crate) mod up;
+pub(crate) mod update;
 mod volumes;
 
 use std::path::{Path, PathBuf};

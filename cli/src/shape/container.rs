@@ -93,7 +93,7 @@ fn mount(mount: &Mount) -> Value {
     })
 }
 
-fn limits(limits: &LinuxContainerResources) -> Value {
+pub(super) fn limits(limits: &LinuxContainerResources) -> Value {
     let pages: Vec<Value> = limits
         .hugepage_limits
         .iter()

@@ -54,6 +54,8 @@ pub(crate) fn explained(facts: &ExplainResponse) -> Value {
         "stages": stages.collect::<Vec<_>>(),
         "plan": facts.plan,
         "ledger": facts.things,
+        "resources": facts.resources.as_ref().map(super::container::limits),
+        "overhead": facts.overhead.as_ref().map(super::container::limits),
     })
 }
 

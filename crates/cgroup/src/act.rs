@@ -65,7 +65,7 @@ pub fn enter(directory: &Path, process: u32) -> Result<(), Error> {
 }
 
 /// One write(2), which is how the kernel takes a value: never created, never cut.
-fn put(file: &Path, value: &[u8]) -> io::Result<()> {
+pub(crate) fn put(file: &Path, value: &[u8]) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value)
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`hierarchy`] | what is mounted here, and where a controller lives |
 //! | [`mod@plan`] | limits become directories and values, in an order that the kernel accepts |
+//! | [`update`] | limits of a cgroup in use become others |
 //! | [`act`] | making, ending and removing |
 //! | [`count`] | what the kernel counts |
 //!
@@ -16,6 +17,7 @@ pub mod act;
 pub mod count;
 pub mod hierarchy;
 pub mod plan;
+pub mod update;
 
 use std::io;
 use std::path::PathBuf;
@@ -51,6 +53,16 @@ pub enum Error {
         value: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// More memory is in use than a new limit would leave.
+    #[error("cgroup {} uses {used} bytes that it cannot give up, {limit} would be left", directory.display())]
+    InUse {
+        /// Which.
+        directory: PathBuf,
+        /// Bytes in use that no reclaim frees.
+        used: u64,
+        /// The limit that was asked for.
+        limit: u64,
     },
     /// A file could not be read.
     #[error("read {}", file.display())]
@@ -96,6 +108,9 @@ impl From<Error> for Report {
             Error::Make { directory, .. } => (Kind::Failed, "make cgroup", directory.display().to_string()),
             Error::Write { file, value, .. } => {
                 (Kind::Failed, "cgroup limit", format!("{} = {value}", file.display()))
+            }
+            Error::InUse { directory, .. } => {
+                (Kind::WrongState, "cgroup limit", directory.display().to_string())
             }
             Error::Read { file, .. } => (Kind::Failed, "read cgroup", file.display().to_string()),
             Error::Kill { directory, .. } | Error::Alive { directory, .. } => {

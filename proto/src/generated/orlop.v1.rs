@@ -131,6 +131,16 @@ pub struct ExplainResponse {
     /// What its ledger holds.
     #[prost(string, repeated, tag = "19")]
     pub things: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The limits that are in force; of a pod the sums of its containers', as kubelet told them.
+    #[prost(message, optional, tag = "20")]
+    pub resources: ::core::option::Option<
+        super::super::runtime::v1::LinuxContainerResources,
+    >,
+    /// Of a pod: what it takes itself beside its containers.
+    #[prost(message, optional, tag = "21")]
+    pub overhead: ::core::option::Option<
+        super::super::runtime::v1::LinuxContainerResources,
+    >,
 }
 /// A namespace that something lives in.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -876,7 +886,7 @@ pub mod orlop_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// A pod.
+/// A pod. Where it is in its life is in its ledger.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PodRecord {
     /// Version of this form.
@@ -892,8 +902,6 @@ pub struct PodRecord {
     /// The runtime class's handler; empty: the default.
     #[prost(string, tag = "5")]
     pub runtime_handler: ::prost::alloc::string::String,
-    #[prost(enumeration = "PodLife", tag = "6")]
-    pub life: i32,
     /// Its own; empty with the node's network.
     #[prost(string, repeated, tag = "7")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -906,6 +914,15 @@ pub struct PodRecord {
     /// Where the time of its start went.
     #[prost(message, repeated, tag = "10")]
     pub stages: ::prost::alloc::vec::Vec<Stage>,
+    /// The sums of its containers' limits and what it takes itself, as last updated; unset: as in config.
+    #[prost(message, optional, tag = "11")]
+    pub resources: ::core::option::Option<
+        super::super::runtime::v1::LinuxContainerResources,
+    >,
+    #[prost(message, optional, tag = "12")]
+    pub overhead: ::core::option::Option<
+        super::super::runtime::v1::LinuxContainerResources,
+    >,
 }
 /// A container. What its shim knows (that it runs, how it ended) is in the shim's own records.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -956,7 +973,7 @@ pub struct ContainerRecord {
     /// What status answers: the mounts asked for.
     #[prost(message, repeated, tag = "16")]
     pub mounts: ::prost::alloc::vec::Vec<super::super::runtime::v1::Mount>,
-    /// The limits that are in force.
+    /// The limits that are in force, where they were updated; unset: those of config.
     #[prost(message, optional, tag = "17")]
     pub resources: ::core::option::Option<
         super::super::runtime::v1::LinuxContainerResources,
@@ -1022,43 +1039,4 @@ pub struct JournalEvent {
     /// runtime.v1.ContainerEventResponse, encoded.
     #[prost(bytes = "vec", tag = "6")]
     pub event: ::prost::alloc::vec::Vec<u8>,
-}
-/// Where a pod is in its life, as far as a restart has to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum PodLife {
-    /// Being made: a restart takes down what there is of it.
-    Making = 0,
-    Ready = 1,
-    /// Being stopped: a restart goes on with that.
-    Stopping = 2,
-    NotReady = 3,
-    /// Being removed: a restart goes on with that.
-    Removing = 4,
-}
-impl PodLife {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Making => "POD_LIFE_MAKING",
-            Self::Ready => "POD_LIFE_READY",
-            Self::Stopping => "POD_LIFE_STOPPING",
-            Self::NotReady => "POD_LIFE_NOT_READY",
-            Self::Removing => "POD_LIFE_REMOVING",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "POD_LIFE_MAKING" => Some(Self::Making),
-            "POD_LIFE_READY" => Some(Self::Ready),
-            "POD_LIFE_STOPPING" => Some(Self::Stopping),
-            "POD_LIFE_NOT_READY" => Some(Self::NotReady),
-            "POD_LIFE_REMOVING" => Some(Self::Removing),
-            _ => None,
-        }
-    }
 }

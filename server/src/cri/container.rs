@@ -12,6 +12,7 @@ pub(super) mod start;
 pub(super) mod stats;
 pub(super) mod status;
 pub(super) mod stop;
+pub(super) mod update;
 
 use orlop_model::report::Report;
 use orlop_stream::session::Streams;

@@ -38,7 +38,7 @@ pub(crate) use cidr::pod_cidr;
 pub(crate) use container::container_config;
 pub(crate) use mounts::IMAGE_VOLUME;
 pub(crate) use pod::pod_config;
-pub(crate) use resources::resources;
+pub(crate) use resources::{merged, resources, update_of_linux};
 
 /// What has to be known of the node to say whether it can do what is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -117,7 +117,6 @@ fn status_in(container: &Arc<Container>, life: &State, started: Timestamp) -> Op
     let state = container_state(life)?;
     let exit = life.exit();
     let (reason, message) = why(life, started.0 != 0);
-    let linux = container.asked.linux.as_ref();
     Some(ContainerStatus {
         id: container.id.to_string(),
         metadata: container.asked.metadata.clone(),
@@ -134,9 +133,7 @@ fn status_in(container: &Arc<Container>, life: &State, started: Timestamp) -> Op
         annotations: container.asked.annotations.clone(),
         mounts: facts.mounts(&container.asked),
         log_path: facts.log_path.clone(),
-        resources: linux
-            .and_then(|linux| linux.resources.clone())
-            .map(|linux| ContainerResources { linux: Some(linux), windows: None }),
+        resources: container.limits().map(|linux| ContainerResources { linux: Some(linux), windows: None }),
         image_id: facts.image.clone(),
         user: Some(user(&facts)),
         stop_signal: signal::interface_number(facts.stop_signal).into(),

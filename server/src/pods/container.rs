@@ -9,7 +9,7 @@ use orlop_model::id::ContainerId;
 use orlop_model::life::container::{Deed, Event, Refused, State};
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
-use orlop_proto::runtime::v1::{ContainerConfig, Mount};
+use orlop_proto::runtime::v1::{ContainerConfig, LinuxContainerResources, Mount};
 use orlop_wire::plan::Operation;
 use orlop_wire::record::Born;
 use tokio::sync::watch;
@@ -34,6 +34,10 @@ pub(crate) struct Container {
     life: Mutex<Life>,
     /// What is remembered of what it uses.
     pub(crate) gauge: Gauge,
+    /// The limits that are in force, where they were updated; else those asked for.
+    limits: Mutex<Option<Box<LinuxContainerResources>>>,
+    /// Held while they are updated, and while it is launched.
+    updating: tokio::sync::Mutex<()>,
 }
 
 /// What creating a container brought.
@@ -103,6 +107,8 @@ impl Container {
             state: watch::Sender::new(State::Created),
             life: Mutex::default(),
             gauge: Gauge::default(),
+            limits: Mutex::new(None),
+            updating: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -143,6 +149,29 @@ impl Container {
             // The sender is this container's own.
             _ => Err(Report::new(Kind::Failed, "create container", self.id.short(), "nobody creates it")),
         }
+    }
+
+    /// The limits that were updated; `None`: those asked for are in force.
+    pub(crate) fn updated_limits(&self) -> Option<LinuxContainerResources> {
+        let limits = self.limits.lock().expect("invariant: nothing panics while it holds the limits");
+        limits.as_deref().cloned()
+    }
+
+    /// The limits that are in force; `None` if none were asked for.
+    pub(crate) fn limits(&self) -> Option<LinuxContainerResources> {
+        self.updated_limits().or_else(|| self.asked.linux.as_ref()?.resources.clone())
+    }
+
+    /// Other limits are in force, and execs have what follows from them.
+    pub(super) fn set_limits(&self, limits: LinuxContainerResources, facts: Facts) {
+        let limits = Some(Box::new(limits));
+        *self.limits.lock().expect("invariant: nothing panics while it holds the limits") = limits;
+        self.set_facts(Ok(facts));
+    }
+
+    /// Held while its limits are updated or it is launched: one after the other.
+    pub(super) async fn updating(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.updating.lock().await
     }
 
     /// What changes while it lives, for a short look or change.

@@ -152,7 +152,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         exec: planned.exec,
     };
     crate::failpoint::pass("container.made.plan");
-    super::record::write_container(core, container, &facts)?;
+    super::record::write_container(core, container, &facts, None)?;
     crate::failpoint::pass("container.made.record");
     Ok(facts)
 }

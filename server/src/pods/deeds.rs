@@ -42,6 +42,8 @@ pub(super) async fn launch(core: &Arc<Core>, container: &Arc<Container>) {
 
 async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), Report> {
     let facts = container.created().await?;
+    // A plan that is being changed is carried out as it is then.
+    let _updating = container.updating().await;
     container.with_ledger(|ledger| {
         for cgroup in &facts.cgroups {
             ledger.will(Thing::Cgroup(cgroup.clone()))?;

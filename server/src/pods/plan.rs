@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
 use orlop_cgroup::{Access, DeviceRule, Planned as Cgroups};
 use orlop_image::ImageConfig;
-use orlop_model::container::{ContainerConfig, PidNamespace};
+use orlop_model::container::{ContainerConfig, PidNamespace, Resources};
 use orlop_model::pod::Seccomp;
 use orlop_model::report::{Kind, Report};
 use orlop_spec::accounts::Identity;
@@ -19,7 +19,7 @@ use orlop_spec::input::{DeviceKind, DeviceNode, Granted, Input, Node, PodFacts};
 use orlop_spec::lower::{ExecFacts, Facts as LowerFacts, Root, Slot, exec, kinds, lower};
 use orlop_spec::seccomp::Filters;
 use orlop_spec::{c_path, oci};
-use orlop_wire::plan::{Operation, Plan, Stdio};
+use orlop_wire::plan::{Cgroup, Operation, Plan, Stdio};
 
 use super::container::Container;
 use super::pod::Pod;
@@ -233,8 +233,28 @@ impl Making<'_> {
             .iter()
             .map(rule)
             .collect();
-        orlop_cgroup::plan(&self.core.node.hierarchies, path, &self.config.resources, &rules)
-            .map_err(|error| Report::new(Kind::BadRequest, "config.linux.resources", path, error))
+        let mut planned =
+            orlop_cgroup::plan(&self.core.node.hierarchies, path, &self.config.resources, &rules)
+                .map_err(|error| Report::new(Kind::BadRequest, "config.linux.resources", path, error))?;
+        planned.cgroups.splice(0..0, self.pod_cgroup()?);
+        Ok(planned)
+    }
+
+    /// The pod's own cgroup with its sums, where it is the daemon's. As far as the kernel has it: they are a notice.
+    fn pod_cgroup(&self) -> Result<Vec<Cgroup>, Report> {
+        let pod = &self.container.pod;
+        let total = pod.sums().total();
+        if !pod.config.cgroup_parent.is_empty() || total == Resources::default() {
+            return Ok(Vec::new());
+        }
+        let path = self.core.node.pod_cgroup(&pod.id);
+        let planned = orlop_cgroup::plan(&self.core.node.hierarchies, &path, &total, &[]);
+        let mut cgroups = planned.map_err(Report::from)?.cgroups;
+        for cgroup in &mut cgroups {
+            cgroup.keep = true;
+            cgroup.writes.iter_mut().for_each(|write| write.required = false);
+        }
+        Ok(cgroups)
     }
 
     fn node(&self) -> Node {

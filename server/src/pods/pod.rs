@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::Core;
 use super::ledger::Ledger;
+use super::sums::Sums;
 use crate::gauges::Gauge;
 
 /// One pod.
@@ -29,6 +30,10 @@ pub(crate) struct Pod {
     /// Why the last stop or removal did not come to its end.
     trouble: Mutex<Option<Report>>,
     superseded: AtomicBool,
+    /// What was updated last; unset: as asked for.
+    sums: Mutex<Option<Box<Sums>>>,
+    /// Held while they are updated.
+    updating: tokio::sync::Mutex<()>,
     /// Held while a state of it or of a container of it changes and that is noted: so events are in the order of changes.
     order: Mutex<()>,
     /// What is remembered of what it uses.
@@ -64,6 +69,8 @@ impl Pod {
             ledger: Mutex::new(None),
             trouble: Mutex::new(None),
             superseded: AtomicBool::new(false),
+            sums: Mutex::new(None),
+            updating: tokio::sync::Mutex::new(()),
             order: Mutex::new(()),
             gauge: Gauge::default(),
         }
@@ -112,6 +119,25 @@ impl Pod {
 
     pub(super) fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Relaxed)
+    }
+
+    /// What it may use, all in all, as kubelet told it last.
+    pub(crate) fn sums(&self) -> Sums {
+        let updated = self.sums.lock().expect("invariant: nothing panics while it holds the sums").clone();
+        let asked = || {
+            let linux = self.asked.linux.clone().unwrap_or_default();
+            Sums { resources: linux.resources, overhead: linux.overhead }
+        };
+        updated.map_or_else(asked, |sums| *sums)
+    }
+
+    pub(super) fn set_sums(&self, sums: Sums) {
+        *self.sums.lock().expect("invariant: nothing panics while it holds the sums") = Some(Box::new(sums));
+    }
+
+    /// Held while its sums are updated: one after the other.
+    pub(super) async fn updating(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.updating.lock().await
     }
 
     /// Held while a state of it or of its containers changes. Nothing is waited for meanwhile.

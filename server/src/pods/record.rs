@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use orlop_model::report::{Kind, Report};
 use orlop_proto::orlop::v1::{ContainerRecord, PodRecord, Stage, UserRecord};
+use orlop_proto::runtime::v1::LinuxContainerResources;
 use orlop_wire::code::Wire as _;
 use orlop_wire::plan::Operation;
 use prost::Message as _;
 
 use super::container::{Container, Facts};
 use super::pod::{Made, Pod};
+use super::sums::Sums;
 use super::{Core, Places};
 
 /// File name of a record.
@@ -62,7 +64,10 @@ fn stages(stages: &[(String, u64)]) -> Vec<Stage> {
 }
 
 /// Writes a pod's record: from here on it is made.
-pub(super) fn write_pod(core: &Core, pod: &Pod, made: &Made) -> Result<(), Report> {
+///
+/// # Errors
+/// If the disk does not take it.
+pub(super) fn write_pod(core: &Core, pod: &Pod, made: &Made, sums: &Sums) -> Result<(), Report> {
     let record = PodRecord {
         version: VERSION,
         id: pod.id.to_string(),
@@ -73,13 +78,22 @@ pub(super) fn write_pod(core: &Core, pod: &Pod, made: &Made) -> Result<(), Repor
         netns_path: Places::netns(&pod.id).display().to_string(),
         cgroup_parent: pod.config.cgroup_parent.clone(),
         stages: stages(&made.stages),
-        ..PodRecord::default()
+        resources: sums.resources.clone(),
+        overhead: sums.overhead.clone(),
     };
     put(&core.places.pod(&pod.id), FILE, &record.encode_to_vec())
 }
 
-/// Writes a container's record: from here on it is created.
-pub(super) fn write_container(core: &Core, container: &Container, facts: &Facts) -> Result<(), Report> {
+/// Writes a container's record: from here on it is created. `limits` are those that were updated.
+///
+/// # Errors
+/// If the disk does not take it.
+pub(super) fn write_container(
+    core: &Core,
+    container: &Container,
+    facts: &Facts,
+    limits: Option<&LinuxContainerResources>,
+) -> Result<(), Report> {
     let text = |path: &PathBuf| path.display().to_string();
     let (uid, gid, groups) = facts.user.clone();
     let record = ContainerRecord {
@@ -98,6 +112,7 @@ pub(super) fn write_container(core: &Core, container: &Container, facts: &Facts)
         layers: facts.layers.iter().map(text).collect(),
         exec_operations: facts.exec.to_bytes(),
         target: facts.target.as_ref().map(ToString::to_string).unwrap_or_default(),
+        resources: limits.cloned(),
         // Those asked for are in the configuration; what is known beyond them are the images that they are of.
         mounts: if facts.volumes.is_empty() { Vec::new() } else { facts.mounts(&container.asked) },
         ..ContainerRecord::default()

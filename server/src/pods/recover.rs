@@ -28,6 +28,7 @@ use orlop_wire::record::{Born, file};
 use super::container::Container;
 use super::ledger::Ledger;
 use super::pod::{Made, Pod};
+use super::sums::Sums;
 use super::{Core, down, record};
 use crate::shims::{self, Link};
 
@@ -97,6 +98,7 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path, rebooted: bool) -
     let asked = record.config.clone().unwrap_or_default();
     let config = crate::cri::convert::pod_config(&asked, &record.runtime_handler, core.node.door)?;
     let made = made(directory, &record);
+    let sums = Sums { resources: record.resources.clone(), overhead: record.overhead.clone() };
     let state = if ledger.has_decided("stop") || ledger.has_decided("remove") {
         PodState::NotReady
     } else {
@@ -107,6 +109,7 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path, rebooted: bool) -
     core.table.claim_pod(&name, || {
         let pod = Pod::new(id.clone(), config, asked, Timestamp(record.created_at), state);
         pod.set_made(made);
+        pod.set_sums(sums);
         *pod.ledger() = ledger.take();
         pod
     });
@@ -195,7 +198,10 @@ fn recover_container(core: &Arc<Core>, id: &ContainerId, directory: &Path) -> Re
         let asked = record.config.clone().unwrap_or_default();
         let container =
             Container::new(id.clone(), Arc::clone(&pod), name.clone(), asked, Timestamp(record.created_at));
-        container.set_facts(Ok(facts));
+        match record.resources.clone() {
+            Some(limits) => container.set_limits(limits, facts),
+            None => container.set_facts(Ok(facts)),
+        }
         {
             let mut life = container.life();
             life.ledger = Some(ledger);

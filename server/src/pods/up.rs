@@ -126,7 +126,7 @@ async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<Made, Report> {
     }
     super::record::write_pod_files(core, pod, &made.addresses)?;
     made.stages.clone_from(&steps.taken);
-    super::record::write_pod(core, pod, &made)?;
+    super::record::write_pod(core, pod, &made, &pod.sums())?;
     steps.mark("record")?;
     made.stages = steps.taken;
     Ok(made)

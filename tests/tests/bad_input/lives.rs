@@ -204,7 +204,6 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
         };
     }
     ask! {
-        runtime.update_container_resources(UpdateContainerResourcesRequest) = "UpdateContainerResources";
         runtime.container_stats(ContainerStatsRequest) = "ContainerStats";
         runtime.list_container_stats(ListContainerStatsRequest) = "ListContainerStats";
         runtime.stream_container_stats(StreamContainerStatsRequest) = "StreamContainerStats";
@@ -217,7 +216,6 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
         runtime.list_metric_descriptors(ListMetricDescriptorsRequest) = "ListMetricDescriptors";
         runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) = "ListPodSandboxMetrics";
         runtime.stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest) = "StreamPodSandboxMetrics";
-        runtime.update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest) = "UpdatePodSandboxResources";
     }
     all
 }

@@ -4,13 +4,13 @@
 //!
 //! *Invariant:* the same for a new container, an update, and a pod's sums.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use orlop_model::container::Resources;
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1::LinuxContainerResources;
 
-use super::check;
+use super::{check, unsupported};
 
 /// More CPUs or memory nodes than any kernel is built for.
 const CPUSET_MAX: u32 = 65535;
@@ -70,6 +70,43 @@ fn hugepages(field: &str, asked: &LinuxContainerResources) -> Result<Vec<(String
         limits.push((size.to_owned(), limit.limit));
     }
     Ok(limits)
+}
+
+/// What `asked` names, and `now` for the rest: 0, empty and absent mean unchanged; of page sizes and files each by itself.
+pub(crate) fn merged(
+    now: &LinuxContainerResources,
+    asked: &LinuxContainerResources,
+) -> LinuxContainerResources {
+    let number = |now: i64, asked: i64| if asked == 0 { now } else { asked };
+    let text = |now: &String, asked: &String| if asked.is_empty() { now.clone() } else { asked.clone() };
+    let mut pages = now.hugepage_limits.clone();
+    pages.retain(|page| asked.hugepage_limits.iter().all(|new| new.page_size != page.page_size));
+    pages.extend(asked.hugepage_limits.iter().cloned());
+    let mut unified = now.unified.clone();
+    unified.extend(asked.unified.clone());
+    LinuxContainerResources {
+        cpu_period: number(now.cpu_period, asked.cpu_period),
+        cpu_quota: number(now.cpu_quota, asked.cpu_quota),
+        cpu_shares: number(now.cpu_shares, asked.cpu_shares),
+        memory_limit_in_bytes: number(now.memory_limit_in_bytes, asked.memory_limit_in_bytes),
+        oom_score_adj: number(now.oom_score_adj, asked.oom_score_adj),
+        cpuset_cpus: text(&now.cpuset_cpus, &asked.cpuset_cpus),
+        cpuset_mems: text(&now.cpuset_mems, &asked.cpuset_mems),
+        hugepage_limits: pages,
+        unified,
+        memory_swap_limit_in_bytes: number(now.memory_swap_limit_in_bytes, asked.memory_swap_limit_in_bytes),
+    }
+}
+
+/// What stands beside the limits in an update.
+///
+/// # Errors
+/// If it is one of Windows, or annotations are too large.
+pub(crate) fn update_of_linux(windows: bool, annotations: &BTreeMap<String, String>) -> Result<(), Report> {
+    if windows {
+        return Err(unsupported("windows", "a container of Windows"));
+    }
+    check::map("annotations", annotations).map(drop)
 }
 
 /// The limits, if the kernel can have them.

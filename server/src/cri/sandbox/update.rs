@@ -1,0 +1,17 @@
+//! `UpdatePodSandboxResources`: the sums of a pod's limits, as kubelet is about to write or has written them to the pod's cgroup.
+
+use std::sync::Arc;
+
+use orlop_model::report::Report;
+use orlop_proto::runtime::v1::{UpdatePodSandboxResourcesRequest, UpdatePodSandboxResourcesResponse};
+
+use crate::pods::{Core, update};
+
+pub(crate) async fn answer(
+    core: Arc<Core>,
+    request: UpdatePodSandboxResourcesRequest,
+) -> Result<UpdatePodSandboxResourcesResponse, Report> {
+    let pod = core.table.pod(&request.pod_sandbox_id)?;
+    update::pod(&core, &pod, request.resources, request.overhead).await?;
+    Ok(UpdatePodSandboxResourcesResponse {})
+}

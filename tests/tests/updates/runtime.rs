@@ -1,0 +1,119 @@
+//! `UpdateRuntimeConfig`, `RuntimeConfig`, and checkpoints, which are refused in this version.
+
+use orlop_proto::runtime::v1::{
+    CgroupDriver, CheckpointContainerRequest, CheckpointPodRequest, NetworkConfig, RestorePodRequest,
+    RuntimeConfig, RuntimeConfigRequest, UpdateRuntimeConfigRequest,
+};
+use orlop_tests::cri::{Client, pod};
+use orlop_tests::daemon::Daemon;
+use orlop_tests::daemon::stage::Stage;
+use tonic::{Code, Status};
+
+async fn pod_cidr(client: &mut Client, cidr: &str) -> Result<(), Status> {
+    let network_config = Some(NetworkConfig { pod_cidr: cidr.into() });
+    let request = UpdateRuntimeConfigRequest { runtime_config: Some(RuntimeConfig { network_config }) };
+    client.runtime.update_runtime_config(request).await.map(drop)
+}
+
+/// Subnets that are the instance's own, and not the one that it is configured with.
+fn others(daemon: &Daemon) -> (String, String) {
+    let number: u16 =
+        daemon.traces.bridge.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(7);
+    (format!("172.{}.{}.0/24", 20 + number / 256, number % 256), format!("fd6f:726c:6f71:{number:x}::/64"))
+}
+
+#[tokio::test]
+async fn a_pod_cidr_is_where_later_pods_get_their_addresses() {
+    let mut daemon = Daemon::start("cidr").await;
+    let mut client = daemon.client().await;
+    let (v4, v6) = others(&daemon);
+    for _ in 0..2 {
+        pod_cidr(&mut client, &format!("{v4},{v6}")).await.expect("taken over, and once more");
+    }
+    let within = |ip: &str| ip.starts_with(v4.trim_end_matches("0/24"));
+    let id = client.run_pod(&pod("a", "")).await.expect("a pod");
+    let network = client.pod_status(&id).await.expect("its status").network.expect("a network");
+    assert!(within(&network.ip), "{network:?} of {v4}");
+    assert!(network.additional_ips[0].ip.starts_with(v6.trim_end_matches("::/64")), "{network:?} of {v6}");
+
+    // The pods that there are would be cut off by another.
+    let error = pod_cidr(&mut client, "10.99.99.0/24").await.expect_err("pods have addresses");
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    assert!(error.message().starts_with("runtime_config.network_config.pod_cidr"), "{error}");
+    assert!(error.message().contains("remove the pods"), "{error}");
+    pod_cidr(&mut client, &v4).await.expect("the same is no change");
+    pod_cidr(&mut client, "").await.expect("none is no change");
+    client.runtime.update_runtime_config(UpdateRuntimeConfigRequest::default()).await.expect("nothing asked");
+
+    // It outlives the daemon.
+    drop(client);
+    daemon.restart().await;
+    let mut client = daemon.client().await;
+    let id = client.run_pod(&pod("b", "")).await.expect("a pod");
+    let network = client.pod_status(&id).await.expect("its status").network.expect("a network");
+    assert!(within(&network.ip), "{network:?} of {v4}");
+    drop(client);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_cidr_that_is_none_is_refused_and_changes_nothing() {
+    let daemon = Daemon::start("no-cidr").await;
+    let mut client = daemon.client().await;
+    for (cidr, said) in [
+        ("nonsense", "\"nonsense\""),
+        ("10.244.1.1/24", "behind the prefix"),
+        ("10.244.0.0/24,10.245.0.0/24", "two subnets of one family"),
+        ("10.244.0.0/24,", "\"\""),
+        ("127.0.0.0/8", "cannot be given to pods"),
+    ] {
+        let error = pod_cidr(&mut client, cidr).await.expect_err(cidr);
+        assert_eq!(error.code(), Code::InvalidArgument, "{cidr}: {error}");
+        let named = error.message().starts_with("runtime_config.network_config.pod_cidr");
+        assert!(named && error.message().contains(said), "{cidr}: {error}");
+    }
+    client.run_pod(&pod("a", "")).await.expect("pods come as before");
+    drop(client);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn the_cgroup_driver_is_told() {
+    let daemon = Daemon::start("driver").await;
+    let mut client = daemon.client().await;
+    for _ in 0..3 {
+        let answer = client.runtime.runtime_config(RuntimeConfigRequest {}).await.expect("an answer");
+        let linux = answer.into_inner().linux.expect("kubelet takes its driver from here");
+        assert_eq!(linux.cgroup_driver(), CgroupDriver::Cgroupfs);
+    }
+    drop(client);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn checkpoints_are_refused_as_what_this_version_has_not() {
+    let mut stage = Stage::new("checkpoints").await;
+    let id = stage.run("c", "exec sleep 1000").await;
+    let place = stage.daemon.place().join("checkpoint").display().to_string();
+    let runtime = &mut stage.client.runtime;
+    let container =
+        CheckpointContainerRequest { container_id: id.clone(), location: place.clone(), timeout: 10 };
+    let of_pod = CheckpointPodRequest {
+        pod_sandbox_id: stage.pod_id.clone(),
+        output_path: place.clone(),
+        ..CheckpointPodRequest::default()
+    };
+    let restore = RestorePodRequest { checkpoint_path: place.clone(), ..RestorePodRequest::default() };
+    for (name, refused) in [
+        ("CheckpointContainer", runtime.checkpoint_container(container).await.expect_err("refused")),
+        ("CheckpointPod", runtime.checkpoint_pod(of_pod).await.expect_err("refused")),
+        ("RestorePod", runtime.restore_pod(restore).await.expect_err("refused")),
+    ] {
+        assert_eq!(refused.code(), Code::Unimplemented, "{name}: {refused}");
+        let said = format!("{name}: this call is not served by this version of orlop");
+        assert_eq!(refused.message(), said);
+    }
+    assert!(!std::path::Path::new(&place).exists(), "nothing was written");
+    assert_eq!(stage.client.sh(&id, "echo unharmed").await, "unharmed\n");
+    stage.end().await;
+}
