@@ -202,8 +202,9 @@ fn look(core: &Core) {
         }
     }
     for pod in core.table.pods() {
-        if pod.state() == PodState::Ready {
-            said(pod.id.short(), pod.gauge.look(hierarchies, &core.pod_cgroup(&pod)));
+        let path = core.pod_cgroup(&pod);
+        if pod.state() == PodState::Ready && !path.is_empty() {
+            said(pod.id.short(), pod.gauge.look(hierarchies, &path));
         } else {
             pod.gauge.let_go();
         }

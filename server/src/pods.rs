@@ -73,7 +73,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// The cgroup that a pod's containers are in.
+    /// The cgroup that a pod's containers are in; empty: the root.
     pub(crate) fn pod_cgroup(&self, pod: &pod::Pod) -> String {
         let parent = pod.config.cgroup_parent.trim_end_matches('/');
         if pod.config.cgroup_parent.is_empty() { self.node.pod_cgroup(&pod.id) } else { parent.to_owned() }

@@ -33,6 +33,8 @@ const STEP: usize = 1000;
 const TURN: usize = 50_000;
 /// A pause is this many times as long as the work before it.
 const PAUSE: u32 = 9;
+/// And not longer than this, where the work before it was a wait for a disk.
+const LONGEST: Duration = Duration::from_secs(1);
 /// Directories that stay open, of those on the way down to where the count is.
 const OPEN: usize = 16;
 
@@ -186,7 +188,7 @@ impl Turn {
         while left > 0 {
             let begun = Instant::now();
             let done = walk.step(STEP);
-            std::thread::sleep(begun.elapsed() * PAUSE);
+            std::thread::sleep((begun.elapsed() * PAUSE).min(LONGEST));
             if done {
                 if walk.missed > 0 {
                     let container = self.container.id.short();

@@ -103,7 +103,11 @@ fn one_pod<'a>(
     own: impl Iterator<Item = &'a Arc<Container>>,
 ) -> Result<PodFigures, Report> {
     let containers = own.filter_map(|one| running(core, one).transpose()).collect::<Result<Vec<_>, _>>()?;
-    let mut reading = pod.gauge.read(core, &core.pod_cgroup(&pod), !containers.is_empty())?;
+    let mut reading = match core.pod_cgroup(&pod).as_str() {
+        // Its containers are right below the root, whose figures are the machine's.
+        "" => Reading { at: now(), ..Reading::default() },
+        path => pod.gauge.read(core, path, !containers.is_empty())?,
+    };
     // Where nobody has looked at the pod yet: what its containers do is what it does.
     let rate = || containers.iter().filter_map(|one| one.reading.as_ref()?.rate).sum();
     reading.rate = Some(reading.rate.unwrap_or_else(rate));
@@ -136,6 +140,9 @@ pub(crate) fn container_details(core: &Core, container: &Container) -> Result<De
 /// # Errors
 /// If the kernel's own files cannot be read.
 pub(crate) fn pod_details(core: &Core, pod: &Pod) -> Result<Details, Report> {
-    let detail = Detail::read(&core.node.hierarchies, &core.pod_cgroup(pod))?;
+    let detail = match core.pod_cgroup(pod).as_str() {
+        "" => Detail::default(),
+        path => Detail::read(&core.node.hierarchies, path)?,
+    };
     Ok(Details { detail, processes: None, most_open_files: None })
 }

@@ -1,8 +1,8 @@
 //! A pod's own figures, its network and its processes.
 
 use orlop_proto::runtime::v1::{
-    LinuxPodSandboxStats, NamespaceMode, NetworkInterfaceUsage, PodSandboxStatsFilter,
-    StreamPodSandboxStatsRequest,
+    LinuxPodSandboxStats, ListPodSandboxMetricsRequest, NamespaceMode, NetworkInterfaceUsage,
+    PodSandboxStatsFilter, StreamPodSandboxStatsRequest,
 };
 use orlop_tests::cri::{self, Client};
 use orlop_tests::daemon::eventually;
@@ -147,6 +147,23 @@ async fn a_pod_in_the_nodes_network_has_none_of_its_own() {
     stage.run("one", "sleep 1000").await;
     let stats = linux(&mut stage.client, &stage.pod_id).await;
     assert!(stats.network.is_none() && stats.cpu.is_some() && stats.containers.len() == 1, "{stats:?}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_right_below_the_root_has_its_containers_figures_alone() {
+    let mut stage = Stage::with("stats-root", |pod| {
+        pod.linux.get_or_insert_default().cgroup_parent = "/".into();
+    })
+    .await;
+    stage.run("one", "sleep 1000").await;
+    let stats = of_pods(&mut stage.client, None).await.expect("a list");
+    let stats = stats[0].linux.as_ref().expect("figures");
+    assert!(stats.cpu.is_none() && stats.memory.is_none() && stats.network.is_some(), "{stats:?}");
+    assert!(stats.containers.len() == 1 && stats.containers[0].cpu.is_some(), "{stats:?}");
+    let metrics = stage.client.runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest {}).await;
+    let metrics = metrics.expect("metrics").into_inner().pod_metrics;
+    assert!(!metrics[0].container_metrics[0].metrics.is_empty());
     stage.end().await;
 }
 
