@@ -6,6 +6,7 @@
 //! | [`layer`], [`image`] | layers and images, entry by entry, in every form that a registry may hold |
 //! | [`busybox`] | an image of this machine's own busybox |
 //! | [`http`], [`registry`] | Debian's docker-registry on a free port, and how an image gets into it |
+//! | [`run`] | a program run with an input, or on a terminal |
 //! | [`cri`], [`session`] | a CRI client; one of exec, attach and port-forward |
 //! | [`daemon`], [`leaks`] | an orlopd of one's own, and whether anything is left of it |
 //! | [`kubelet`] | a kubelet by itself on that orlopd |
@@ -28,5 +29,6 @@ pub mod leaks;
 pub mod mute;
 pub mod place;
 pub mod registry;
+pub mod run;
 pub mod session;
 pub mod tidy;

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`said`] | a program run to its end, and what it said |
 //! | [`verbs`] | what `orlop` shows and does |
+//! | [`streams`] | `exec`, `attach` and `port-forward` |
 //! | [`audit`] | what belongs to nobody |
 //! | [`daemon`] | configuration, socket, notifications, figures |
 //!
@@ -12,4 +13,5 @@
 mod audit;
 mod daemon;
 mod said;
+mod streams;
 mod verbs;

@@ -1,46 +1,9 @@
-//! crictl, the tool of Kubernetes for a node, against orlopd: each verb, and what it says.
-//!
-//! Built only with the feature `crictl`: `tests/all.sh` asks for it where crictl is on PATH, and says so where it is not.
-//!
-//! *Invariant:* crictl is told its endpoint by flags; no file of this machine's own is read or written.
-
-use std::process::{Command, Output};
+//! Pods, containers and images through their life.
 
 use orlop_tests::daemon::{Daemon, eventually, stock};
 use serde_json::{Value, json};
 
-/// crictl with its endpoint.
-struct Crictl {
-    endpoint: String,
-}
-
-impl Crictl {
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new("crictl");
-        command.args(["--config", "/dev/null", "--runtime-endpoint", &self.endpoint]);
-        command.args(["--image-endpoint", &self.endpoint, "--timeout", "20s"]);
-        command.args(arguments).output().expect("crictl is on PATH: the feature says so")
-    }
-
-    /// What it says on standard output; it has to end well.
-    fn says(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "crictl {arguments:?}: {errors}");
-        String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.says(arguments)).expect("JSON")
-    }
-
-    /// What it says on standard error when it fails.
-    fn fails(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(!output.status.success(), "crictl {arguments:?} should have failed");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-}
+use super::Crictl;
 
 /// The words of the table's row that begins with `first`.
 fn row(table: &str, first: &str) -> Vec<String> {
@@ -56,7 +19,7 @@ fn labels(pod: &str) -> Value {
 #[tokio::test]
 async fn crictl_has_every_verb_of_a_pods_life() {
     let daemon = Daemon::start("crictl").await;
-    let crictl = Crictl { endpoint: format!("unix://{}", daemon.socket().display()) };
+    let crictl = Crictl::of(&daemon);
     let image = stock::busybox();
     about(&crictl, &daemon);
     let image_id = images(&crictl, &image);
