@@ -78,7 +78,9 @@ pub(crate) async fn talk(
                 // Whoever does not take it any more says so by ending the session.
                 let _ = outgoing.send(INPUT, &bytes).await;
                 if leaves {
-                    return Ok(Ended::Well);
+                    // The end of the input is the end of the attachment; what was typed before comes before it.
+                    let _ = outgoing.end(INPUT).await;
+                    input = None;
                 }
             } else {
                 let _ = outgoing.end(INPUT).await;
