@@ -83,7 +83,7 @@ pub(crate) async fn open(url: &str, protocol: &str) -> io::Result<(Incoming, Out
     }
     let (reads, writes) = stream.into_split();
     let mut reader = Reader(BufReader::with_capacity(64 << 10, reads));
-    let (messages, taken) = mpsc::channel(4);
+    let (messages, taken) = mpsc::channel(16);
     tokio::spawn(async move {
         while let Some(message) = reader.next().await.transpose() {
             let broken = message.is_err();
@@ -147,9 +147,19 @@ impl Outgoing {
 /// What came.
 pub(crate) enum Message {
     /// On a channel.
-    Data(u8, Vec<u8>),
+    Data(Data),
     /// A ping, to be answered with the same.
     Ping(Vec<u8>),
+}
+
+/// What came on a channel: its number, then the bytes.
+pub(crate) struct Data(Vec<u8>);
+
+impl Data {
+    /// Channel and bytes.
+    pub(crate) fn parts(&self) -> (u8, &[u8]) {
+        self.0.split_first().map_or((END, &[]), |(channel, bytes)| (*channel, bytes))
+    }
 }
 
 impl Incoming {
@@ -183,14 +193,14 @@ impl Reader {
             let mut payload = vec![0; usize::try_from(length).unwrap_or_default()];
             self.0.read_exact(&mut payload).await?;
             match first & 0x0f {
+                0..=2 if message.is_empty() => message = payload,
                 0..=2 => message.append(&mut payload),
                 8 => return Ok(None),
                 9 => return Ok(Some(Message::Ping(payload))),
                 _ => continue,
             }
             if first & 0x80 != 0 && !message.is_empty() {
-                let rest = message.split_off(1);
-                return Ok(Some(Message::Data(message[0], rest)));
+                return Ok(Some(Message::Data(Data(message))));
             }
         }
     }

@@ -88,18 +88,18 @@ async fn forward(daemon: &Daemon, pod: String, mut stream: TcpStream, port: u16)
     loop {
         tokio::select! {
             message = incoming.next() => match message.map_err(broken)? {
-                Some(Message::Data(channel @ (INPUT | OUTPUT), mut bytes)) => {
-                    if std::mem::take(&mut heads[usize::from(channel)]) {
-                        bytes.drain(..bytes.len().min(2));
+                Some(Message::Data(data)) => {
+                    let (channel, mut bytes) = data.parts();
+                    if heads.get_mut(usize::from(channel)).is_some_and(std::mem::take) {
+                        bytes = bytes.get(2..).unwrap_or_default();
                     }
                     if channel == INPUT {
-                        writes.write_all(&bytes).await.map_err(broken)?;
-                    } else if !bytes.is_empty() {
-                        let said = crate::render::text::escape(&String::from_utf8_lossy(&bytes));
+                        writes.write_all(bytes).await.map_err(broken)?;
+                    } else if channel == OUTPUT && !bytes.is_empty() {
+                        let said = crate::render::text::escape(&String::from_utf8_lossy(bytes));
                         return Err(Failure::Refused { what, code: tonic::Code::Unavailable, said });
                     }
                 }
-                Some(Message::Data(..)) => {}
                 Some(Message::Ping(payload)) => outgoing.answer_ping(&payload).await.map_err(broken)?,
                 None => return Ok(()),
             },

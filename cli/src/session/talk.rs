@@ -64,10 +64,10 @@ pub(crate) async fn talk(
         };
         tokio::select! {
             message = incoming.next() => match message? {
-                Some(Message::Data(channel, bytes)) => match channel {
-                    OUTPUT => show(&mut io::stdout().lock(), &bytes)?,
-                    ERRORS => show(&mut io::stderr().lock(), &bytes)?,
-                    STATUS if !bytes.is_empty() => ended = Some(understand(&bytes)),
+                Some(Message::Data(data)) => match data.parts() {
+                    (OUTPUT, bytes) => show(&mut io::stdout().lock(), bytes)?,
+                    (ERRORS, bytes) => show(&mut io::stderr().lock(), bytes)?,
+                    (STATUS, bytes) if !bytes.is_empty() => ended = Some(understand(bytes)),
                     _ => {}
                 },
                 Some(Message::Ping(payload)) => outgoing.answer_ping(&payload).await?,

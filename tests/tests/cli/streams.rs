@@ -31,7 +31,7 @@ async fn exec_passes_on_what_goes_in_and_out() {
 async fn a_terminal_at_both_ends_is_one() {
     let mut stage = Stage::new("cli-tty").await;
     stage.run("c", "exec sleep 1000").await;
-    let script = "while [ \"$(stty size)\" = \"0 0\" ]; do sleep 0.01; done; stty size; tty; read word; echo got $word; exit 4";
+    let script = "until [ -n \"$(stty size 2>&-)\" ]; do sleep 0.01; done; stty size; tty; read word; echo got $word; exit 4";
     let command = stage.daemon.orlop(&["exec", "-it", "c", "sh", "-c", script]);
     let words: Vec<&str> = [command.get_program()]
         .into_iter()

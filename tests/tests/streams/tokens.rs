@@ -1,11 +1,12 @@
 //! What a URL is good for.
 
-use orlop_tests::daemon::Daemon;
 use orlop_tests::daemon::stage::Stage;
+use orlop_tests::daemon::{Daemon, eventually};
+use orlop_tests::http;
 use orlop_tests::session::{Session, V4, V5};
 use tonic::Code;
 
-use super::soon;
+use super::{attach, exec, soon};
 
 /// The status that a URL is answered with instead of a session.
 async fn refused(url: &str, protocol: &str) -> u16 {
@@ -81,5 +82,34 @@ async fn the_address_is_the_configured_one() {
     assert!(url.starts_with("http://[::1]:"), "{url}");
     let session = Session::open(&url, V5).await.expect("a session");
     assert_eq!(soon("its end", session.finish()).await.text(), "six\n");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn sessions_are_counted_while_they_are_open_and_after() {
+    let daemon = Daemon::build("figures").config("[metrics]\naddress = \"127.0.0.1:0\"").start().await;
+    let log = daemon.log();
+    let said = log.lines().find(|line| line.contains(" metrics ")).expect("the log says where");
+    let address = said.rsplit("address=").next().expect("an address").trim().to_owned();
+    let mut stage = Stage::on(daemon, |_| {}).await;
+    let id = stage.run("c", "exec sleep 1000").await;
+    let figures = |expected: &[String]| {
+        let page = http::send(&address, "GET", "/metrics", &[], b"").expect("an answer");
+        let text = String::from_utf8(page.body).expect("text");
+        expected.iter().all(|line| text.lines().any(|has| has == line))
+    };
+    let counted = |kind: &str, total: u32, open: u32| {
+        [
+            format!("orlop_streaming_sessions_total{{kind=\"{kind}\"}} {total}"),
+            format!("orlop_streaming_sessions_open{{kind=\"{kind}\"}} {open}"),
+        ]
+    };
+    let first = exec(&mut stage, &id, &["cat"], "io").await;
+    let second = attach(&mut stage, &id, "o").await;
+    let expected = [counted("exec", 1, 1), counted("attach", 1, 1)].concat();
+    eventually("both are open", async || figures(&expected)).await;
+    drop((first, second));
+    let expected = [counted("exec", 1, 0), counted("attach", 1, 0)].concat();
+    eventually("both are over", async || figures(&expected)).await;
     stage.end().await;
 }
