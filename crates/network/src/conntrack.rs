@@ -26,44 +26,46 @@ const NUMBER: u16 = 12;
 /// Forgets the UDP connections that `elements` would lead, or have led, elsewhere.
 pub(crate) fn forget(socket: &Socket, elements: &[Element]) -> Result<(), Refused> {
     let udp: Vec<&Element> = elements.iter().filter(|element| element.protocol == Protocol::Udp).collect();
-    // AF_INET, AF_INET6
-    for (family, is_v4) in [(2, true), (10, false)] {
-        let of_family: Vec<_> =
-            udp.iter().copied().filter(|element| element.pod.is_ipv4() == is_v4).collect();
-        if of_family.is_empty() {
-            continue;
+    if udp.is_empty() {
+        return Ok(());
+    }
+    // Both families at once (AF_UNSPEC): the kernel walks its whole table for a question, however little is in it.
+    let known = socket.list(GET, &head(0, 0))?.whole()?;
+    let mut request = Request::new();
+    let mut any = false;
+    for connection in &known {
+        let Some(attributes) = connection.payload.get(4..).map(Attributes) else { continue };
+        if let Some(message) = stale(attributes, &udp) {
+            request.add(DELETE, 0, &message);
+            any = true;
         }
-        let known = socket.list(GET, &head(family, 0))?.whole()?;
-        let mut request = Request::new();
-        let mut any = false;
-        for connection in &known {
-            let Some(attributes) = connection.payload.get(4..).map(Attributes) else { continue };
-            if let Some(message) = stale(attributes, &of_family, family) {
-                request.add(DELETE, 0, &message);
-                any = true;
-            }
-        }
-        if any {
-            // It may have ended meanwhile.
-            socket.ask(request)?.except(Errno::NOENT)?;
-        }
+    }
+    if any {
+        // It may have ended meanwhile.
+        socket.ask(request)?.except(Errno::NOENT)?;
     }
     Ok(())
 }
 
 /// The message that deletes the connection, if it is one of those.
-fn stale(connection: Attributes<'_>, elements: &[&Element], family: u8) -> Option<Vec<u8>> {
+fn stale(connection: Attributes<'_>, elements: &[&Element]) -> Option<Vec<u8>> {
     let original = connection.within(ORIGINAL)?;
     let reply = connection.within(REPLY)?;
     let (protocol, port) = service(original)?;
-    let to =
-        elements.iter().find(|element| transport(element.protocol) == protocol && element.port == port)?;
     let (client, _) = ends(original)?;
+    let is_it = |element: &&&Element| {
+        transport(element.protocol) == protocol
+            && element.port == port
+            && element.pod.is_ipv4() == client.is_ipv4()
+    };
+    let to = elements.iter().find(is_it)?;
     let (answering, answered) = ends(reply)?;
     // It went to the pod; or it goes wherever it went while the port was nobody's, and is not a pod's own way out.
     if answering != to.pod && answered != client {
         return None;
     }
+    // AF_INET, AF_INET6
+    let family = if client.is_ipv4() { 2 } else { 10 };
     let mut message = Writer { bytes: head(family, 0) };
     message.nested(ORIGINAL, |inner| inner.bytes.extend_from_slice(original.0));
     if let Some(number) = connection.find(NUMBER) {

@@ -146,6 +146,31 @@ fn a_udp_client_that_never_stops_reaches_the_pod_that_has_the_port_now() {
     }
 }
 
+/// One port, a thousand times in a row, now of this pod and now of that: each time it leads to the one that has it.
+#[test]
+fn a_port_is_had_a_thousand_times_in_a_row() {
+    let world = World::new();
+    let bridge = world.bridge();
+    let (one, two) = (world.pod(&bridge, &id(1)), world.pod(&bridge, &id(2)));
+    let (first, second) = (one.space.serve("one", "::"), two.space.serve("two", "::"));
+    let pods = [(&one, first, "one 192.0.2.2"), (&two, second, "two 192.0.2.2")];
+    for round in 0..1000 {
+        let (pod, inside, answer) = pods[round % 2];
+        // UDP is looked after in the kernel's whole table of connections, which takes its time: not in every round.
+        let has_udp = round % 10 < 2;
+        let ports = if has_udp { both(8080, inside, None) } else { vec![port(Protocol::Tcp, 8080, inside)] };
+        world.on(|| bridge.host_ports_add(&pod.id, &pod.lease, &ports)).unwrap();
+        assert_eq!(world.outside.tcp("192.0.2.1", 8080).as_deref(), Some(answer), "round {round}");
+        if has_udp {
+            assert_eq!(world.outside.udp("192.0.2.1", 8080).as_deref(), Some(answer), "round {round}");
+        }
+        world.on(|| bridge.host_ports_remove(&pod.id)).unwrap();
+    }
+    assert!(world.outside.refused("192.0.2.1", 8080));
+    let audit = world.on(|| bridge.audit()).unwrap();
+    assert!(audit.ports.is_empty() && audit.unknown_ports.is_empty(), "{audit:?}");
+}
+
 #[test]
 fn ports_outlive_the_daemon_and_can_be_closed_by_the_next() {
     let world = World::new();

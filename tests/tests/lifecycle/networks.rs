@@ -1,11 +1,13 @@
 //! Addresses, ports, names.
 
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use orlop_proto::runtime::v1::{DnsConfig, NamespaceMode, PortMapping, Protocol};
 use orlop_tests::cri::{container, pod};
-use orlop_tests::daemon::eventually;
 use orlop_tests::daemon::stage::{Stage, namespaces};
+use orlop_tests::daemon::{Daemon, eventually};
 use orlop_tests::http;
 
 const PAGE: &str = "orlop serves this page from a container\n";
@@ -26,6 +28,134 @@ async fn serve(stage: &mut Stage, port: u16, address: &str) -> String {
     .await;
     assert_eq!(page, PAGE);
     id
+}
+
+/// What `job` gives in the pod's network namespace.
+fn inside<T: Send + 'static>(pod: &str, job: impl FnOnce() -> T + Send + 'static) -> T {
+    let pin = std::fs::File::open(format!("/run/netns/{pod}")).expect("a pin");
+    let work = move || {
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(pin.as_fd(), kind).expect("the pod's network");
+        job()
+    };
+    // A thread of its own: it never comes back from there.
+    std::thread::spawn(work).join().expect("nothing panics there")
+}
+
+/// Answers every datagram to this port of the pod with `name`, until it is dropped.
+struct Echo(UdpSocket);
+
+impl Echo {
+    fn new(pod: &str, name: &'static str, port: u16) -> Self {
+        let socket = inside(pod, move || UdpSocket::bind(("::", port)).expect("a port of the pod"));
+        let served = socket.try_clone().expect("a descriptor");
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while let Ok((count, client)) = served.recv_from(&mut buffer) {
+                if &buffer[..count] == b"end" {
+                    return;
+                }
+                let _ = served.send_to(name.as_bytes(), client);
+            }
+        });
+        Echo(socket)
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        // From its own loopback, where it listens.
+        let port = self.0.local_addr().map_or(0, |address| address.port());
+        let _ = self.0.send_to(b"end", (Ipv6Addr::LOCALHOST, port));
+    }
+}
+
+/// Who answers a datagram to this address; nobody, within a moment.
+fn ask(address: (IpAddr, u16)) -> Option<String> {
+    let any: IpAddr = if address.0.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((any, 0)).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
+    socket.send_to(b"?", address).ok()?;
+    let mut buffer = [0; 64];
+    let count = socket.recv(&mut buffer).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..count]).into_owned())
+}
+
+fn mapping(protocol: Protocol, port: u16, host_ip: &str) -> PortMapping {
+    PortMapping {
+        protocol: protocol.into(),
+        container_port: 80,
+        host_port: port.into(),
+        host_ip: host_ip.into(),
+    }
+}
+
+/// UDP and TCP at one port, at one address, at an address of IPv6, all of it over the node's own.
+#[tokio::test]
+async fn ports_of_the_node_lead_in_every_transport_and_family() {
+    let (all, one, six, sctp) = (free_port(), free_port(), free_port(), free_port());
+    let daemon = Daemon::start("every-port").await;
+    // The node's own addresses on the pods' network: the first of each.
+    let subnet6 = daemon.number.subnet6();
+    let node6: Ipv6Addr = subnet6.replace("::/64", "::1").parse().expect("an address");
+    let node4: Ipv4Addr = daemon.number.subnet().replace("0/24", "1").parse().expect("an address");
+    let mut stage = Stage::on(daemon, |pod| {
+        pod.port_mappings = vec![
+            mapping(Protocol::Tcp, all, ""),
+            mapping(Protocol::Udp, all, ""),
+            mapping(Protocol::Udp, one, "127.0.0.1"),
+            mapping(Protocol::Tcp, six, &node6.to_string()),
+            mapping(Protocol::Sctp, sctp, "::"),
+        ];
+    })
+    .await;
+    serve(&mut stage, 80, &format!("127.0.0.1:{all}")).await;
+    let echo = Echo::new(&stage.pod_id, "pod", 80);
+    let v4 = |port| (IpAddr::from(node4), port);
+    let v6 = |port| (IpAddr::from(node6), port);
+    for address in [v4(all), v6(all), (Ipv4Addr::LOCALHOST.into(), all), (Ipv4Addr::LOCALHOST.into(), one)] {
+        eventually(&format!("{address:?} answers"), async || ask(address).as_deref() == Some("pod")).await;
+    }
+    for address in [format!("{node4}:{all}"), format!("[{node6}]:{all}"), format!("[{node6}]:{six}")] {
+        assert_eq!(http::send(&address, "GET", "/", &[], b"").expect(&address).status, 200);
+    }
+    assert_eq!(ask(v4(one)), None, "it is at 127.0.0.1 alone");
+    assert!(http::send(&format!("{node4}:{six}"), "GET", "/", &[], b"").is_err(), "it is at {node6} alone");
+    // What SCTP's packets do there is tried in crates/network/tests/sctp.rs.
+    let table = std::process::Command::new("nft")
+        .args(["-nn", "list", "table", "inet", &format!("orlop-{}", stage.daemon.traces.bridge)])
+        .output()
+        .expect("nft");
+    let text = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(text.contains(&format!("132 . {sctp} : ")), "{text}");
+    stage.client.stop_pod(&stage.pod_id).await.expect("stopped");
+    drop(echo);
+    for address in [v4(all), v6(all)] {
+        assert_eq!(ask(address), None, "nobody is there any more");
+    }
+    stage.end().await;
+}
+
+/// One port of the node, of pod after pod: each has it, none is told that it is taken, and none that went before answers.
+#[tokio::test]
+async fn a_port_is_had_by_pod_after_pod() {
+    let daemon = Daemon::start("one-port").await;
+    let mut client = daemon.client().await;
+    let port = free_port();
+    for number in 0..100 {
+        let mut config = pod(&format!("p{number}"), &daemon.logs("p"));
+        config.port_mappings = vec![mapping(Protocol::Udp, port, "")];
+        let id = client.run_pod(&config).await.expect("a pod");
+        let name = if number % 2 == 0 { "even" } else { "odd" };
+        let echo = Echo::new(&id, name, 80);
+        let address = (IpAddr::from(Ipv4Addr::LOCALHOST), port);
+        eventually("it answers", async || ask(address).as_deref() == Some(name)).await;
+        drop(echo);
+        client.stop_pod(&id).await.expect("stopped");
+        client.remove_pod(&id).await.expect("removed");
+    }
+    drop(client);
+    daemon.end().await;
 }
 
 fn free_port() -> u16 {
