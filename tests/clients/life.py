@@ -94,6 +94,25 @@ def wait_for_log(path):
     said("log", lines and lines[0].endswith(" stdout F from Python"), lines)
 
 
+def figures(runtime, pod, container):
+    own = runtime.ContainerStats(cri.ContainerStatsRequest(container_id=container)).stats
+    seen = own.cpu.usage_core_nano_seconds.value > 0 and own.memory.working_set_bytes.value > 0
+    said("ContainerStats", seen and own.cpu.HasField("usage_nano_cores"), own)
+    listed = [one.attributes.id for one in runtime.ListContainerStats(cri.ListContainerStatsRequest()).stats]
+    said("ListContainerStats", listed == [container], listed)
+    stats = runtime.PodSandboxStats(cri.PodSandboxStatsRequest(pod_sandbox_id=pod)).stats
+    link = stats.linux.network.default_interface.name
+    said("PodSandboxStats", link == "eth0" and stats.linux.process.process_count.value > 0, stats)
+    keys = {
+        one.name: len(one.label_keys)
+        for one in runtime.ListMetricDescriptors(cri.ListMetricDescriptorsRequest()).descriptors
+    }
+    pods = runtime.ListPodSandboxMetrics(cri.ListPodSandboxMetricsRequest()).pod_metrics
+    samples = [*pods[0].metrics, *pods[0].container_metrics[0].metrics]
+    fit = all(keys[sample.name] == len(sample.label_values) for sample in samples)
+    said("ListPodSandboxMetrics", len(samples) > 45 and fit, samples)
+
+
 def life(socket, image, logs):
     with channel(f"unix:{socket}", "localhost") as way:
         runtime, images = stubs.RuntimeServiceStub(way), stubs.ImageServiceStub(way)
@@ -105,6 +124,7 @@ def life(socket, image, logs):
         pod, container = begin(runtime, images, image, logs)
         wait_for_log(f"{logs}/snake.log")
         read_back(runtime, images, pod, container, image)
+        figures(runtime, pod, container)
         ask = cri.ExecSyncRequest(container_id=container, cmd=["sh", "-c", "echo $TONGUE; echo no >&2; exit 3"])
         answer = runtime.ExecSync(ask)
         seen = (answer.stdout, answer.stderr, answer.exit_code)
@@ -120,7 +140,7 @@ def life(socket, image, logs):
         runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod))
         said("RemovePodSandbox", not runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items, pod)
         code = refused(runtime.PodSandboxStats, cri.PodSandboxStatsRequest(pod_sandbox_id=pod))
-        said("PodSandboxStats", code == grpc.StatusCode.UNIMPLEMENTED, code)
+        said("NOT_FOUND", code == grpc.StatusCode.NOT_FOUND, code)
 
 
 def authority(target, other=None):

@@ -204,18 +204,9 @@ async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> 
         };
     }
     ask! {
-        runtime.container_stats(ContainerStatsRequest) = "ContainerStats";
-        runtime.list_container_stats(ListContainerStatsRequest) = "ListContainerStats";
-        runtime.stream_container_stats(StreamContainerStatsRequest) = "StreamContainerStats";
-        runtime.pod_sandbox_stats(PodSandboxStatsRequest) = "PodSandboxStats";
-        runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) = "ListPodSandboxStats";
-        runtime.stream_pod_sandbox_stats(StreamPodSandboxStatsRequest) = "StreamPodSandboxStats";
         runtime.checkpoint_container(CheckpointContainerRequest) = "CheckpointContainer";
         runtime.checkpoint_pod(CheckpointPodRequest) = "CheckpointPod";
         runtime.restore_pod(RestorePodRequest) = "RestorePod";
-        runtime.list_metric_descriptors(ListMetricDescriptorsRequest) = "ListMetricDescriptors";
-        runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) = "ListPodSandboxMetrics";
-        runtime.stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest) = "StreamPodSandboxMetrics";
     }
     all
 }

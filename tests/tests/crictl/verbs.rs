@@ -46,6 +46,7 @@ async fn crictl_has_every_verb_of_a_pods_life() {
     seen(&crictl, &pod_id, &id, &image);
     inspected(&crictl, &pod_id, &id, &image_id);
     executed(&crictl, &id);
+    measured(&crictl, &pod_id, &id);
     down(&crictl, &pod_id, &id);
     let removed = crictl.says(&["rmi", &image]);
     assert!(removed.contains(&image), "{removed}");
@@ -125,6 +126,23 @@ fn executed(crictl: &Crictl, id: &str) {
     assert!(absent.contains("no-such-program") && absent.contains("No such file"), "{absent}");
     let unknown = crictl.fails(&["inspect", "feed"]);
     assert!(unknown.contains("feed"), "{unknown}");
+}
+
+fn measured(crictl: &Crictl, pod_id: &str, id: &str) {
+    let stats = &crictl.json(&["stats", "-o", "json", id])["stats"][0];
+    assert_eq!(stats["attributes"]["id"], json!(id));
+    // Numbers of 64 bits are text in the JSON of protocol buffers.
+    let number = |value: &Value| value["value"].as_str().and_then(|text| text.parse::<u64>().ok());
+    assert!(number(&stats["memory"]["workingSetBytes"]) > Some(0), "{stats}");
+    assert!(number(&stats["cpu"]["usageCoreNanoSeconds"]) > Some(0), "{stats}");
+    let stats = &crictl.json(&["statsp", "-o", "json", "--id", pod_id])["stats"][0];
+    assert_eq!(stats["attributes"]["metadata"]["name"], json!("ship"), "{stats}");
+    assert_eq!(stats["linux"]["network"]["defaultInterface"]["name"], json!("eth0"), "{stats}");
+    let names = crictl.says(&["metricdescs"]);
+    let samples = crictl.says(&["metricsp"]);
+    for name in ["container_cpu_usage_seconds_total", "container_sockets", "container_fs_usage_bytes"] {
+        assert!(names.contains(name) && samples.contains(name), "{name} in\n{names}\n{samples}");
+    }
 }
 
 fn down(crictl: &Crictl, pod_id: &str, id: &str) {
