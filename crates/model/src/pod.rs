@@ -43,7 +43,8 @@ pub struct PodConfig {
     pub namespaces: PodNamespaces,
     /// Whether its containers may be privileged.
     pub privileged: bool,
-    /// The sandbox's own seccomp profile; applies to the init process of a shared PID namespace.
+    /// The sandbox's own seccomp profile. Nothing of anybody's runs in a sandbox, so there is nothing that it could confine; containers
+    /// have theirs.
     pub seccomp: Seccomp,
 }
 

@@ -141,6 +141,15 @@ fn pid_namespace(input: &Input<'_>) -> Result<Option<LinuxNamespace>, Report> {
     })
 }
 
+/// What is wrong with the profile that a request names: the field and the file, whatever part of it that is.
+#[must_use]
+pub fn in_profile(path: &str, report: Report) -> Report {
+    let inner = report.object == path || report.object.is_empty();
+    let cause = if inner { report.cause } else { format!("{}: {}", report.object, report.cause) };
+    let field = "config.linux.security_context.seccomp.localhost_ref";
+    Report { kind: report.kind, advice: report.advice, ..Report::field(field, path, cause) }
+}
+
 fn seccomp(input: &Input<'_>, bounding: u64) -> Result<Option<LinuxSeccomp>, Report> {
     if input.config.security.privileged {
         return Ok(None);
@@ -152,7 +161,10 @@ fn seccomp(input: &Input<'_>, bounding: u64) -> Result<Option<LinuxSeccomp>, Rep
         (Seccomp::RuntimeDefault, Some(json)) => {
             Ok(Some(Profile::parse("the node's default", json)?.resolve(subject)))
         }
-        (Seccomp::Localhost(name), Some(json)) => Ok(Some(Profile::parse(name, json)?.resolve(subject))),
+        (Seccomp::Localhost(name), Some(json)) => {
+            let profile = Profile::parse(name, json).map_err(|report| in_profile(name, report))?;
+            Ok(Some(profile.resolve(subject)))
+        }
         (Seccomp::Localhost(name), None) => {
             let field = "config.linux.security_context.seccomp.localhost_ref";
             Err(Report::field(field, name, "cannot be read"))

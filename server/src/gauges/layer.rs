@@ -74,6 +74,11 @@ impl Layer {
 }
 
 impl super::Gauge {
+    /// The last count of its layer, for those who do not ask for a newer one.
+    pub(crate) fn layer_count(&self) -> Option<Count> {
+        self.inner().layer.count
+    }
+
     /// Its layer was made just now, and nothing is in it.
     pub(crate) fn layer_is_new(&self) {
         self.inner().layer.count = Some(Count { at: now(), ..Count::default() });

@@ -134,6 +134,7 @@ impl Making<'_> {
         for warning in &composed.warnings {
             tracing::warn!(container = self.container.id.short(), "{warning}");
         }
+        self.filter(&composed.spec)?;
         let cgroups = self.cgroups(&cgroup_path, &composed.spec)?;
         self.lower(&composed, &node, &slots, cgroups)
     }
@@ -224,7 +225,7 @@ impl Making<'_> {
 
     fn cgroups(&self, path: &str, spec: &Spec) -> Result<Cgroups, Report> {
         if let Some(report) = orlop_cgroup::unsupported(&self.core.node.hierarchies, &self.config.resources) {
-            return Err(report);
+            return Err(Report { stage: format!("config.{}", report.stage), ..report });
         }
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
         let rules: Vec<DeviceRule> = resources
@@ -291,6 +292,16 @@ impl Making<'_> {
             }
         }
         Ok(all)
+    }
+
+    /// Compiles the filter of system calls, so that what is wrong with a profile is told by the field that names it.
+    fn filter(&self, spec: &Spec) -> Result<(), Report> {
+        let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+        let compiled = profile.map(|profile| self.core.seccomp.filters.get(profile)).transpose();
+        compiled.map(drop).map_err(|report| match &self.config.security.seccomp {
+            Seccomp::Localhost(path) => oci::in_profile(path, report),
+            Seccomp::RuntimeDefault | Seccomp::Unconfined => report,
+        })
     }
 
     fn profile(&self) -> Result<Option<Vec<u8>>, Report> {

@@ -130,6 +130,24 @@ const PLAIN: &[Bad] = &[
     ),
 ];
 
+const HANDLERS: &[Bad] = &[
+    (
+        "an image for another handler",
+        |c| c.image.get_or_insert_default().runtime_handler = "kata".into(),
+        &["config.image.runtime_handler", "kata"],
+    ),
+    (
+        "a volume for another handler",
+        |c| {
+            let mount = mount(c);
+            (mount.readonly, mount.host_path) = (true, String::new());
+            let (image, runtime_handler) = ("busybox".into(), "kata".into());
+            mount.image = Some(ImageSpec { image, runtime_handler, ..ImageSpec::default() });
+        },
+        &["config.mounts[0].image.runtime_handler", "kata"],
+    ),
+];
+
 const LIMITS: &[Bad] = &[
     ("a period of 1 us", |c| limits(c).cpu_period = 1, &["config.linux.resources.cpu_period", "1000000"]),
     ("a quota of -2", |c| limits(c).cpu_quota = -2, &["config.linux.resources.cpu_quota", "\"-2\""]),
@@ -281,6 +299,22 @@ const UNSUPPORTED: &[Bad] = &[
         &["config.CDI_devices"],
     ),
     (
+        "a mount with groups of its own",
+        |c| mount(c).gid_mappings = vec![IdMapping::default()],
+        &["config.mounts[0].gidMappings"],
+    ),
+    (
+        "an SELinux label",
+        |c| context(c).selinux_options.get_or_insert_default().level = "s0".into(),
+        &["security_context.selinux_options"],
+    ),
+    #[expect(deprecated, reason = "older clients set it")]
+    (
+        "an AppArmor profile as older clients say it",
+        |c| context(c).apparmor_profile = "localhost/strict".into(),
+        &["security_context.apparmor_profile"],
+    ),
+    (
         "an idmapped mount",
         |c| mount(c).uid_mappings = vec![IdMapping::default()],
         &["config.mounts[0].uidMappings"],
@@ -323,7 +357,8 @@ async fn containers_that_cannot_be_are_refused() {
         Code::InvalidArgument,
         &["config.metadata"],
     )];
-    let invalid = [PLAIN, LIMITS, SECURITY].into_iter().flatten().map(|row| (row, Code::InvalidArgument));
+    let invalid =
+        [PLAIN, HANDLERS, LIMITS, SECURITY].into_iter().flatten().map(|row| (row, Code::InvalidArgument));
     for ((name, change, words), code) in
         invalid.chain(UNSUPPORTED.iter().map(|row| (row, Code::Unimplemented)))
     {
@@ -363,7 +398,12 @@ async fn profiles_that_are_none_are_refused() {
     for (name, content, word) in PROFILES {
         let path = place.put(name, content).display().to_string();
         let call = create(&stage, &stage.pod_id, Some(with(&path)));
-        rows.push(Row::new(*name, call, Code::InvalidArgument, &["seccomp", word]));
+        rows.push(Row::new(
+            *name,
+            call,
+            Code::InvalidArgument,
+            &["config.linux.security_context.seccomp.localhost_ref", path.as_str(), word],
+        ));
     }
     let path = place.put("large.json", vec![b' '; (1 << 20) + 1]).display().to_string();
     let call = create(&stage, &stage.pod_id, Some(with(&path)));

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use orlop_tests::daemon::stage::{Line, Stage, lines, text};
+use orlop_tests::daemon::stage::{Stage, lines, text};
 use orlop_tests::daemon::{Daemon, eventually};
 
 /// `2026-01-02T15:04:05.123456789Z` or with an offset.
@@ -60,33 +60,48 @@ async fn without_a_log_path_there_is_no_log() {
     stage.end().await;
 }
 
-/// Each number once and in its place.
-fn counted(log: &[Line]) -> usize {
-    for (number, line) in log.iter().enumerate() {
-        assert_eq!(line.text, number.to_string(), "line {number}");
+/// How many numbers a log has that goes on from `from`, each in its place, each line whole.
+fn counted(path: &str, from: usize) -> usize {
+    let log = std::fs::read(path).expect("a log");
+    assert!(log.is_empty() || log.ends_with(b"\n"), "{path} ends within a line");
+    let mut count = 0;
+    for line in log.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let expected = format!(" stdout F {}", from + count);
+        assert!(line.ends_with(expected.as_bytes()), "{expected}: {}", String::from_utf8_lossy(line));
+        count += 1;
     }
-    log.len()
+    count
 }
 
 #[tokio::test]
-async fn no_line_is_lost_when_the_log_is_rotated_under_load() {
+async fn of_a_million_lines_none_is_lost_in_a_hundred_rotations() {
+    const LINES: usize = 1_000_000;
+    const ROTATIONS: usize = 100;
     let mut stage = Stage::new("rotation").await;
-    let id = stage
-        .run("c", "i=0; while [ ! -e /stop ]; do echo $i; i=$((i + 1)); done; echo $i; exec sleep 1000")
-        .await;
+    // It writes until all rotations are done, and a million lines at the least.
+    let script = format!(
+        "i=0; while [ ! -e /stop ] || [ $i -lt {LINES} ]; do seq $i $((i + 9999)); i=$((i + 10000)); done; \
+         echo $i; touch /done; exec sleep 1000"
+    );
+    let id = stage.run("c", &script).await;
     let path = format!("{}/c/0.log", stage.pod.log_directory);
     let size = |path: &str| std::fs::metadata(path).map_or(0, |file| file.len());
-    for rotation in 0..20 {
+    for rotation in 0..ROTATIONS {
         eventually("something is written", async || size(&path) > 4096).await;
         std::fs::rename(&path, format!("{path}.{rotation}")).expect("renamed");
         stage.client.reopen_log(&id).await.expect("reopened");
         assert!(std::fs::exists(&path).expect("a look"), "the new file is there when the answer is");
     }
     stage.client.sh(&id, "touch /stop").await;
+    let deadline = std::time::Instant::now() + 6 * orlop_tests::daemon::PATIENCE;
+    while stage.client.exec(&id, &["test", "-e", "/done"], 60).await.expect("exec").exit_code != 0 {
+        assert!(std::time::Instant::now() < deadline, "it does not come to its end");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     stage.client.stop(&id, 0).await.expect("stopped");
-    let names = (0..20).map(|rotation| format!("{path}.{rotation}")).chain([path.clone()]);
-    let log: Vec<Line> = names.flat_map(|path| lines(&std::fs::read(path).expect("a log"))).collect();
-    assert!(counted(&log) > 1000);
+    let names = (0..ROTATIONS).map(|rotation| format!("{path}.{rotation}")).chain([path.clone()]);
+    let all = names.fold(0, |count, path| count + counted(&path, count));
+    assert!(all > LINES && all % 10_000 == 1, "{all} lines: the last is the number of the others");
     assert!(stage.client.reopen_log(&id).await.is_err(), "nobody writes it any more");
     stage.end().await;
 }

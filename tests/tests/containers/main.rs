@@ -10,12 +10,14 @@
 //! | `limits` | what it may use |
 //! | `logs` | what becomes of what it writes |
 //! | `execs` | processes beside the first |
+//! | `fields` | what suites forget |
 //!
 //! *Invariant:* each test has a daemon of its own, and ends with the proof that nothing is left.
 
 mod accounts;
 mod confinement;
 mod execs;
+mod fields;
 mod images;
 mod limits;
 mod logs;

@@ -3,7 +3,7 @@
 use orlop_proto::runtime::v1::{FilesystemUsage, Image, ImageFsInfoRequest, ImageSpec, ImageStatusRequest};
 use orlop_tests::cri::Client;
 use orlop_tests::daemon::stage::Stage;
-use orlop_tests::daemon::{Daemon, stock};
+use orlop_tests::daemon::{Daemon, eventually, stock};
 use orlop_tests::image::{Flavour, Image as Content};
 use orlop_tests::layer::{Packing, Tree};
 use serde_json::{Value, json};
@@ -152,6 +152,35 @@ async fn images_and_containers_are_counted_apart_where_they_lie() {
     assert!(later.timestamp > containers.timestamp && images.timestamp >= later.timestamp - 1_000_000_000);
     stage.client.remove_image(&name).await.expect("removed");
     assert_eq!(figures(&filesystems(&mut stage.client).await.0), before, "what went is counted no more");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_containers_have_written_is_the_sum_of_what_was_counted() {
+    let mut stage = Stage::new("fs-written").await;
+    let script = "head -c 3000000 /dev/zero > /written; touch /done; exec sleep 1000";
+    let ids = [stage.run("one", script).await, stage.run("two", script).await];
+    for id in &ids {
+        let done = async |stage: &mut Stage| stage.client.exec(id, &["test", "-e", "/done"], 60).await;
+        while done(&mut stage).await.expect("exec").exit_code != 0 {}
+    }
+    // Statistics have layers counted, behind the callers' backs; this only adds them up.
+    eventually("both layers are counted", async || {
+        let all = orlop_proto::runtime::v1::ListContainerStatsRequest::default();
+        let counted =
+            stage.client.runtime.list_container_stats(all).await.expect("figures").into_inner().stats;
+        let sum = |part: fn(&FilesystemUsage) -> u64| -> u64 {
+            counted.iter().filter_map(|one| one.writable_layer.as_ref()).map(part).sum()
+        };
+        let (bytes, inodes) = (sum(|layer| figures(layer).0), sum(|layer| figures(layer).1));
+        let told = figures(&filesystems(&mut stage.client).await.1);
+        told == (bytes, inodes) && bytes >= 6_000_000
+    })
+    .await;
+    for id in &ids {
+        stage.client.remove(id).await.expect("removed");
+    }
+    assert_eq!(figures(&filesystems(&mut stage.client).await.1), (0, 0));
     stage.end().await;
 }
 

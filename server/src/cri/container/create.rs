@@ -6,6 +6,7 @@ use orlop_model::report::Report;
 use orlop_proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
 
 use crate::cri::convert;
+use crate::node;
 use crate::pods::{Core, create};
 
 pub(crate) async fn answer(
@@ -15,6 +16,13 @@ pub(crate) async fn answer(
     let pod = core.table.pod(&request.pod_sandbox_id)?;
     let asked = request.config.unwrap_or_default();
     let config = convert::container_config(&asked, &pod.config, core.node.door)?;
+    let image = asked.image.iter().map(|image| ("config.image".to_owned(), image));
+    let volumes = asked.mounts.iter().enumerate();
+    let volumes =
+        volumes.filter_map(|(at, mount)| Some((format!("config.mounts[{at}].image"), mount.image.as_ref()?)));
+    for (field, image) in image.chain(volumes) {
+        node::can_run(&format!("{field}.runtime_handler"), &image.runtime_handler)?;
+    }
     let container = create::run(&core, &pod, config, asked).await?;
     Ok(CreateContainerResponse { container_id: container.id.to_string() })
 }

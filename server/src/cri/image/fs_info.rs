@@ -1,7 +1,8 @@
 //! `ImageFsInfo`: how much images and containers take, from what is known: nothing is walked, and no file is looked at.
 //!
 //! Images and containers' own layers have a directory each, so each is answered for itself; kubelet finds out by the directories
-//! whether they are of one filesystem.
+//! whether they are of one filesystem. What containers have written is the sum of what was counted last for their statistics; nothing is
+//! counted anew for this.
 
 use orlop_image::Usage;
 use orlop_model::report::Report;
@@ -17,7 +18,11 @@ pub(crate) fn answer(core: &Core) -> Result<ImageFsInfoResponse, Report> {
         inodes_used: Some(UInt64Value { value: usage.inodes }),
     };
     let images = filesystem(core.images.store.root(), core.images.store.usage());
-    // What containers have written is not known here.
-    let containers = filesystem(&core.places.layers(), Usage::default());
+    let mut written = Usage::default();
+    for count in core.table.containers().iter().filter_map(|container| container.gauge.layer_count()) {
+        written.bytes += count.bytes;
+        written.inodes += count.inodes;
+    }
+    let containers = filesystem(&core.places.layers(), written);
     Ok(ImageFsInfoResponse { image_filesystems: vec![images], container_filesystems: vec![containers] })
 }
