@@ -73,6 +73,11 @@ impl Pens {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// A new one; none, if it cannot be made.
     pub(crate) fn pen(&self) -> Option<Pen<'_>> {
         // No two daemons that meet for a moment share one.

@@ -259,3 +259,151 @@ fn end_all(spawned: &Spawned, pen: Option<&Pen<'_>>) {
         let _ = std::thread::Builder::new().name("cni-reap".into()).spawn(wait);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use orlop_cgroup::Hierarchies;
+
+    use super::*;
+
+    /// Pens in a v1 hierarchy and in the unified one, as far as this machine has them; made for the test, gone with it.
+    fn pens() -> Vec<(&'static str, Pens)> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let unified: String = mounts
+            .lines()
+            .filter(|line| line.contains(" - cgroup2 "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let parent = format!("/orlop-run-test-{}", std::process::id());
+        let of = |table: &str| Pens::new(&Hierarchies::detect(table, Path::new("/")), &parent);
+        let both = [("v1", of(&mounts)), ("unified", of(&unified))];
+        both.into_iter().filter_map(|(name, pens)| Some((name, pens?))).collect()
+    }
+
+    fn remove(pens: &Pens) {
+        pens.remove();
+        let parent = pens.directory().parent().unwrap();
+        std::fs::remove_dir(parent).unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
+    }
+
+    struct Script(PathBuf);
+
+    impl Script {
+        fn new(name: &str, text: &str) -> Self {
+            use std::os::unix::fs::PermissionsExt as _;
+            let directory = std::env::temp_dir().join(format!("orlop-run-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(
+                directory.join("plugin.new"),
+                format!("#!/bin/sh\ncd {}\n{text}\n", directory.display()),
+            )
+            .unwrap();
+            std::fs::set_permissions(directory.join("plugin.new"), std::fs::Permissions::from_mode(0o755))
+                .unwrap();
+            std::fs::rename(directory.join("plugin.new"), directory.join("plugin")).unwrap();
+            Script(directory)
+        }
+
+        fn run(&self, pens: Option<&Pens>, input: &[u8], deadline: Duration) -> Ran {
+            let environment = ["PATH=/usr/bin:/bin".to_owned()];
+            run(pens, &Call { program: &self.0.join("plugin"), environment: &environment, input, deadline })
+        }
+
+        fn lives(&self, name: &str) -> bool {
+            let pid = std::fs::read_to_string(self.0.join(name)).unwrap_or_default();
+            let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+        }
+    }
+
+    impl Drop for Script {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn at_its_deadline_all_that_a_plugin_started_is_killed() {
+        for (name, pens) in pens() {
+            // Two generations away, in another session, with nothing of ours open or in its environment.
+            let script = Script::new(
+                name,
+                "read x; setsid sh -c 'setsid env -i sh -c \"echo \\$\\$ > far; exec /bin/sleep 1000\" <&- >&- 2>&- &'; \
+                 until [ -s far ]; do sleep 0.01; done; echo $$ > near; sleep 1000",
+            );
+            let ran = script.run(Some(&pens), b"x\n", Duration::from_secs(1));
+            assert!(matches!(ran.end, Err(What::Late { .. })), "{name}: {:?}", ran.end);
+            assert!(script.0.join("far").exists() && script.0.join("near").exists(), "{name}");
+            assert!(!script.lives("far") && !script.lives("near"), "{name}");
+            remove(&pens);
+        }
+    }
+
+    #[test]
+    fn what_a_plugin_leaves_when_it_ends_well_is_let_be() {
+        for (name, pens) in pens() {
+            let name = format!("left-{name}");
+            let script = Script::new(
+                &name,
+                "read x; sh -c 'echo $$ > far; exec sleep 1000' <&- >&- 2>&- & until [ -s far ]; do sleep 0.01; done; echo done",
+            );
+            let ran = script.run(Some(&pens), b"x\n", Duration::from_secs(20));
+            assert_eq!((ran.end, ran.stdout.as_slice()), (Ok(End::Status(0)), &b"done\n"[..]), "{name}");
+            pens.sweep();
+            assert!(script.lives("far"), "{name}: not even by the next daemon");
+            let pid = std::fs::read_to_string(script.0.join("far")).unwrap().trim().parse().ok();
+            let pid = pid.and_then(Pid::from_raw).unwrap();
+            rustix::process::kill_process(pid, Signal::KILL).unwrap();
+            while script.lives("far") {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            remove(&pens);
+        }
+    }
+
+    #[test]
+    fn output_is_bounded_and_nobody_is_waited_for_who_holds_it() {
+        // A child that keeps the output open, and ends by itself.
+        let script = Script::new("holds", "cat > /dev/null; sleep 3 & echo well; echo ill >&2");
+        let begun = Instant::now();
+        let large = vec![b'x'; 4 << 20];
+        let ran = script.run(None, &large, Duration::from_secs(20));
+        assert_eq!(
+            (ran.end, ran.stdout.as_slice(), ran.stderr.as_slice()),
+            (Ok(End::Status(0)), &b"well\n"[..], &b"ill\n"[..])
+        );
+        assert!(begun.elapsed() < Duration::from_secs(3));
+        let script = Script::new("much", "head -c 3000000 /dev/zero >&2; head -c 1048577 /dev/zero");
+        let ran = script.run(None, b"", Duration::from_secs(20));
+        assert!(matches!(ran.end, Err(What::Endless { .. })), "{:?}", ran.end);
+        assert!(ran.stderr.len() <= 2 * MOST_ERRORS && ran.stdout.len() <= MOST_OUTPUT + (16 << 10));
+        let script = Script::new("deaf", "exec <&-; exit 4");
+        assert_eq!(script.run(None, &large, Duration::from_secs(20)).end, Ok(End::Status(4)));
+        let none = Script(script.0.join("none"));
+        assert!(matches!(none.run(None, b"", Duration::from_secs(1)).end, Err(What::NotStarted { .. })));
+    }
+
+    /// `cargo test --release -p orlop-network --lib how_long -- --nocapture` prints it.
+    #[test]
+    fn how_long_a_plugin_takes_that_does_nothing() {
+        let script = Script::new("nothing", "exit 0");
+        let median = |pens: Option<&Pens>| {
+            let mut all: Vec<Duration> = (0..50)
+                .map(|_| {
+                    let begun = Instant::now();
+                    assert_eq!(script.run(pens, b"", Duration::from_secs(20)).end, Ok(End::Status(0)));
+                    begun.elapsed()
+                })
+                .collect();
+            all.sort();
+            all[25]
+        };
+        println!("without a cgroup: {:?}", median(None));
+        for (name, pens) in pens() {
+            println!("in a cgroup, {name}: {:?}", median(Some(&pens)));
+            remove(&pens);
+        }
+    }
+}
