@@ -61,14 +61,14 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 fn raw(space: &Space) -> OwnedFd {
     space.run(|| {
-        let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::SCTP)).unwrap();
-        set_socket_timeout(&raw, Timeout::Recv, Some(Duration::from_secs(20))).unwrap();
+        let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::SCTP)).expect("a raw socket");
+        set_socket_timeout(&raw, Timeout::Recv, Some(Duration::from_secs(20))).expect("a socket");
         raw
     })
 }
 
 fn send(from: &OwnedFd, to: Ipv4Addr, packet: Packet) {
-    sendto(from, &packet.bytes(), SendFlags::empty(), &SocketAddrV4::new(to, 0)).unwrap();
+    sendto(from, &packet.bytes(), SendFlags::empty(), &SocketAddrV4::new(to, 0)).expect("sent");
 }
 
 fn hear(at: &OwnedFd) -> Packet {

@@ -271,14 +271,10 @@ mod tests {
     /// Pens in a v1 hierarchy and in the unified one, as far as this machine has them; made for the test, gone with it.
     fn pens() -> Vec<(&'static str, Pens)> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let unified: String = mounts
-            .lines()
-            .filter(|line| line.contains(" - cgroup2 "))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let unified: Vec<&str> = mounts.lines().filter(|line| line.contains(" - cgroup2 ")).collect();
         let parent = format!("/orlop-run-test-{}", std::process::id());
         let of = |table: &str| Pens::new(&Hierarchies::detect(table, Path::new("/")), &parent);
-        let both = [("v1", of(&mounts)), ("unified", of(&unified))];
+        let both = [("v1", of(&mounts)), ("unified", of(&unified.join("\n")))];
         both.into_iter().filter_map(|(name, pens)| Some((name, pens?))).collect()
     }
 
