@@ -17,7 +17,7 @@ use orlop_proto::runtime::v1::image_service_server::ImageServiceServer;
 use orlop_proto::runtime::v1::runtime_service_server::RuntimeServiceServer;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::Routes;
 
 use crate::config::{Config, Flags, Listen};
 use crate::cri::Edge;
@@ -137,17 +137,17 @@ async fn serve(
     tracing::info!(socket = %socket.display(), pods = core.table.pods().len(), "serving");
     notify("READY=1");
     let events = Arc::clone(&core);
-    let served = tonic::transport::Server::builder()
-        .add_service(RuntimeServiceServer::new(edge.clone()).max_decoding_message_size(LARGEST_MESSAGE))
-        .add_service(ImageServiceServer::new(edge).max_decoding_message_size(LARGEST_MESSAGE))
-        .add_service(OrlopServer::new(Own::new(Arc::clone(&core))))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
-            asked_to_end().await;
-            notify("STOPPING=1");
-            // Connections are waited for, and a listener's would never end.
-            events.events.end();
-        });
-    let ended = end_of(served, socket).await;
+    let routes =
+        Routes::new(RuntimeServiceServer::new(edge.clone()).max_decoding_message_size(LARGEST_MESSAGE))
+            .add_service(ImageServiceServer::new(edge).max_decoding_message_size(LARGEST_MESSAGE))
+            .add_service(OrlopServer::new(Own::new(Arc::clone(&core))));
+    let asked = async move {
+        asked_to_end().await;
+        notify("STOPPING=1");
+        // Connections are waited for, and a listener's would never end.
+        events.events.end();
+    };
+    crate::serve::serve(listener, routes, asked, END_PATIENCE).await;
     let _ = tokio::time::timeout(END_PATIENCE, streams).await;
     core.later.finish(END_PATIENCE).await;
     leave_nothing(&core).await;
@@ -155,25 +155,7 @@ async fn serve(
         let _ = std::fs::remove_file(path);
     }
     tracing::info!("ended; containers go on");
-    ended
-}
-
-/// Serves until asked to end; calls that are under way then have a moment to.
-async fn end_of(
-    served: impl Future<Output = Result<(), tonic::transport::Error>>,
-    socket: &Path,
-) -> Result<(), Report> {
-    let served = std::pin::pin!(served);
-    let late = async {
-        asked_to_end().await;
-        tokio::time::sleep(END_PATIENCE).await;
-    };
-    tokio::select! {
-        served = served => {
-            served.map_err(|error| Report::new(Kind::Failed, "serve", socket.display().to_string(), error))
-        }
-        () = late => Ok(()),
-    }
+    Ok(())
 }
 
 fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>, Report> {

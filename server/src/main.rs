@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`app`] | the composition root: what is made of what, start and end |
 //! | [`config`] | what the daemon was told |
+//! | [`serve`] | connections on the socket |
 //! | [`cri`] | the edge: one verb a file |
 //! | [`pods`] | the core: pods and containers |
 //! | [`room`] | where pods' namespaces are pinned |
@@ -35,6 +36,7 @@ mod observe;
 mod own;
 mod pods;
 mod room;
+mod serve;
 mod shims;
 mod streams;
 
