@@ -269,10 +269,10 @@ mod tests {
     use super::*;
 
     /// Pens in a v1 hierarchy and in the unified one, as far as this machine has them; made for the test, gone with it.
-    fn pens() -> Vec<(&'static str, Pens)> {
+    fn pens(test: &str) -> Vec<(&'static str, Pens)> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let unified: Vec<&str> = mounts.lines().filter(|line| line.contains(" - cgroup2 ")).collect();
-        let parent = format!("/orlop-run-test-{}", std::process::id());
+        let parent = format!("/orlop-{test}-test-{}", std::process::id());
         let of = |table: &str| Pens::new(&Hierarchies::detect(table, Path::new("/")), &parent);
         let both = [("v1", of(&mounts)), ("unified", of(&unified.join("\n")))];
         both.into_iter().filter_map(|(name, pens)| Some((name, pens?))).collect()
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn at_its_deadline_all_that_a_plugin_started_is_killed() {
-        for (name, pens) in pens() {
+        for (name, pens) in pens("deadline") {
             // Two generations away, in another session, with nothing of ours open or in its environment.
             let script = Script::new(
                 name,
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_a_plugin_leaves_when_it_ends_well_is_let_be() {
-        for (name, pens) in pens() {
+        for (name, pens) in pens("left") {
             let name = format!("left-{name}");
             let script = Script::new(
                 &name,
@@ -397,7 +397,7 @@ mod tests {
             all[25]
         };
         println!("without a cgroup: {:?}", median(None));
-        for (name, pens) in pens() {
+        for (name, pens) in pens("nothing") {
             println!("in a cgroup, {name}: {:?}", median(Some(&pens)));
             remove(&pens);
         }
