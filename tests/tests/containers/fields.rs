@@ -2,8 +2,8 @@
 
 use orlop_proto::runtime::v1::{
     ContainerConfig, ContainerState, ContainerStatsRequest, ContainerStatusRequest, Device, HugepageLimit,
-    ListContainersRequest, ListPodSandboxRequest, NamespaceMode, NamespaceOption, PodSandboxStatsRequest,
-    Signal,
+    LinuxContainerResources, ListContainersRequest, ListPodSandboxRequest, NamespaceMode, NamespaceOption,
+    PodSandboxStatsRequest, PodSandboxStatusRequest, Signal,
 };
 use orlop_tests::busybox;
 use orlop_tests::daemon::stage::{Stage, resources, security};
@@ -279,5 +279,34 @@ async fn what_only_informs_comes_back_as_it_went() {
     let row = stage.client.pods().await.expect("a list").remove(0);
     assert_eq!((&row.annotations, &row.labels), (&stage.pod.annotations, &stage.pod.labels));
     assert_eq!((pod.metadata, row.metadata), (stage.pod.metadata.clone(), stage.pod.metadata.clone()));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_a_pod_takes_all_in_all_is_recorded_shown_and_its_own_cgroup_s() {
+    let limits = |memory: i64, shares: i64| LinuxContainerResources {
+        memory_limit_in_bytes: memory,
+        cpu_shares: shares,
+        ..Default::default()
+    };
+    let mut stage = Stage::with("overhead", |pod| {
+        let linux = pod.linux.get_or_insert_default();
+        (linux.resources, linux.overhead) = (Some(limits(60 << 20, 500)), Some(limits(4 << 20, 12)));
+    })
+    .await;
+    stage.run("c", "exec sleep 1000").await;
+    for (file, sum) in [("memory/memory.limit_in_bytes", 64 << 20), ("cpu/cpu.shares", 512)] {
+        let (controller, file) = file.split_once('/').expect("two parts");
+        let pod = format!("/sys/fs/cgroup/{controller}/{}/{}", stage.daemon.traces.cgroup, stage.pod_id);
+        let value = std::fs::read_to_string(format!("{pod}/{file}")).expect("a limit");
+        assert_eq!(value.trim(), sum.to_string(), "{file}");
+    }
+    stage.daemon.restart().await;
+    stage.client = stage.daemon.client().await;
+    let request = PodSandboxStatusRequest { pod_sandbox_id: stage.pod_id.clone(), verbose: true };
+    let told = stage.client.runtime.pod_sandbox_status(request).await.expect("its status").into_inner();
+    let info: serde_json::Value = serde_json::from_str(&told.info["info"]).expect("JSON");
+    assert_eq!(info["resources"]["memoryLimitInBytes"], 60 << 20, "{info}");
+    assert_eq!(info["overhead"]["cpuShares"], 12, "{info}");
     stage.end().await;
 }
