@@ -58,6 +58,7 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
         move |errno: rustix::io::Errno| Report::new(Kind::Failed, what, object.clone(), errno)
     };
     let life = shims::lock(&directory).map_err(failed("lock"))?;
+    unmark(&core.places.layer(&container.id));
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(failed("control socket"))?;
     let handed: Vec<BorrowedFd<'_>> =
@@ -65,6 +66,14 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
     let spawned = core.shim.start(&["run", &directory.to_string_lossy()], &handed)?;
     crate::failpoint::pass("container.launched");
     listen(core, container, ours, spawned.pidfd)
+}
+
+/// Takes away the mark that a volatile overlay leaves where it was not unmounted in order: with it a second mount is refused
+/// (`Documentation/filesystems/overlayfs.rst`). The lock that is held says that no shim has the layer mounted; one may have died on
+/// its way, and what it mounted has had no time to be written to.
+fn unmark(layer: &Path) {
+    // Where there is none there is nothing to do; what cannot be taken away is told by the mount.
+    let _ = std::fs::remove_dir_all(layer.join("work/work/incompat"));
 }
 
 /// What the plan's slots hold, in their order: see [`super::plan::slots`].
