@@ -47,8 +47,6 @@ use recorder::Recorder;
 
 /// A listener may be behind by so many events, or so many bytes of them, whichever is less.
 const BOUND: Bound = Bound { events: 4096, bytes: 8 << 20 };
-/// Containers of a pod whose status is in its events: the newest. kubelet keeps one dead container or two of a name.
-const STATUSES: usize = 1000;
 
 /// Events, and their journal.
 pub(crate) struct Events {
@@ -236,7 +234,7 @@ impl Noted {
             started_at: container.started_at(),
             container,
         };
-        let containers = table.newest_of(&pod.id, STATUSES).into_iter().map(seen).collect();
+        let containers = table.foremost_of(&pod.id).into_iter().map(seen).collect();
         Noted { types, at, id, name, pod: Arc::clone(pod), pod_state: pod.state(), containers }
     }
 }

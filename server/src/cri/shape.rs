@@ -140,10 +140,22 @@ fn status_in(container: &Arc<Container>, life: &State, started: Timestamp) -> Op
     })
 }
 
-/// Bytes of statuses in an event: half of what clients take of one message.
+/// Bytes of statuses beside a pod's: half of what clients take of one message.
 const STATUSES: usize = stream::LARGEST / 2;
 
-/// An event of a container or, with its own id, of a pod. Statuses that do not fit are left out, the oldest first.
+/// Statuses of a pod's containers in the order of creation, of those that come the newest first. What does not fit is left out.
+pub(super) fn statuses(newest_first: impl Iterator<Item = ContainerStatus>) -> Vec<ContainerStatus> {
+    let mut size = 0;
+    let fits = |status: &ContainerStatus| {
+        size += status.encoded_len();
+        size <= STATUSES
+    };
+    let mut statuses: Vec<ContainerStatus> = newest_first.take_while(fits).collect();
+    statuses.reverse();
+    statuses
+}
+
+/// An event of a container or, with its own id, of a pod.
 pub(crate) fn event(
     noted: &Noted,
     id: &str,
@@ -151,23 +163,14 @@ pub(crate) fn event(
     at: Timestamp,
 ) -> ContainerEventResponse {
     let state = pod_state(&noted.pod_state).unwrap_or(PodSandboxState::SandboxNotready);
-    let mut size = 0;
-    let mut statuses: Vec<ContainerStatus> = noted
-        .containers
-        .iter()
-        .filter_map(|seen| status_in(&seen.container, &seen.state, seen.started_at))
-        .take_while(|status| {
-            size += status.encoded_len();
-            size <= STATUSES
-        })
-        .collect();
-    statuses.reverse();
+    let seen = noted.containers.iter();
+    let seen = seen.filter_map(|seen| status_in(&seen.container, &seen.state, seen.started_at));
     ContainerEventResponse {
         container_id: id.to_owned(),
         container_event_type: of.into(),
         created_at: at.0,
         pod_sandbox_status: Some(pod_status(&noted.pod, state)),
-        containers_statuses: statuses,
+        containers_statuses: statuses(seen),
     }
 }
 

@@ -117,9 +117,23 @@ impl Container {
         self.state.borrow().clone()
     }
 
+    /// Whether no process of it can be left.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.borrow().has_ended()
+    }
+
     /// Sets where it stands: after a restart only.
     pub(super) fn recovered(&self, state: State) {
+        if state.has_ended() {
+            self.shed();
+        }
         self.state.send_replace(state);
+    }
+
+    /// Lets go of what only a container that runs needs: dead ones may lie about in great numbers.
+    fn shed(&self) {
+        let Some(facts) = self.facts().filter(|facts| !facts.exec.is_empty()) else { return };
+        self.set_facts(Ok(Facts { exec: Vec::new(), ..Facts::clone(&facts) }));
     }
 
     /// What creating it brought; `None` while it is being created, or if it could not be.
@@ -225,6 +239,9 @@ impl Container {
             }
             if let State::Stopping { kill_at } = after {
                 patience = Some(kill_at);
+            }
+            if after.has_ended() {
+                self.shed();
             }
             core.events.container_changed(&core.table, self, &before, &after);
         }

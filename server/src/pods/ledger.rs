@@ -102,7 +102,6 @@ pub(crate) const FILE: &str = "ledger";
 pub(crate) struct Ledger {
     /// Of what, for the names of failpoints.
     of: &'static str,
-    file: std::fs::File,
     path: PathBuf,
     standing: Vec<Thing>,
     decided: Vec<String>,
@@ -120,9 +119,8 @@ impl Ledger {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed(error)),
         };
-        let file = std::fs::File::options().append(true).create(true).open(&path).map_err(failed)?;
         let (standing, decided) = read(&text);
-        Ok(Ledger { of, file, path, standing, decided })
+        Ok(Ledger { of, path, standing, decided })
     }
 
     /// Writes down that `thing` will be made.
@@ -164,7 +162,9 @@ impl Ledger {
     }
 
     fn write(&mut self, line: &str) -> Result<(), Report> {
-        self.file.write_all(line.as_bytes()).map_err(|error| {
+        // Open for the moment only: of tens of thousands of dead containers each has a ledger.
+        let open = || std::fs::File::options().append(true).create(true).open(&self.path);
+        open().and_then(|mut file| file.write_all(line.as_bytes())).map_err(|error| {
             Report::new(Kind::Failed, "write ledger", self.path.display().to_string(), error)
         })
     }

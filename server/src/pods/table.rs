@@ -16,6 +16,10 @@ use orlop_model::time::Timestamp;
 use super::container::Container;
 use super::pod::Pod;
 
+/// Containers of a pod whose statuses go with the pod's, dead ones among them. kubelet keeps one dead container or two of a name;
+/// where nobody collects them there may be tens of thousands, and no client takes a message of so many.
+const FOREMOST: usize = 100;
+
 /// All pods and containers of the CRI's scope.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -125,11 +129,13 @@ impl Table {
         self.read().of_pod.get(pod).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
-    /// The containers of a pod, the newest first, so many at most.
-    pub(crate) fn newest_of(&self, pod: &PodId, most: usize) -> Vec<Arc<Container>> {
+    /// The containers of a pod by which it is judged, the newest first: all that have not ended, and the newest [`FOREMOST`].
+    pub(crate) fn foremost_of(&self, pod: &PodId) -> Vec<Arc<Container>> {
         let rows = self.read();
         let siblings = rows.of_pod.get(pod).into_iter().flat_map(|siblings| siblings.values().rev());
-        siblings.take(most).cloned().collect()
+        let foremost =
+            siblings.enumerate().filter(|(at, container)| *at < FOREMOST || !container.has_ended());
+        foremost.map(|(_, container)| Arc::clone(container)).collect()
     }
 
     /// Other attempts of a pod: same name, namespace and UID.

@@ -23,7 +23,7 @@ pub(crate) fn answer(
             "it is not made yet",
         ));
     };
-    let containers = core.table.containers_of(&pod.id);
+    let containers = core.table.foremost_of(&pod.id);
     let mut info = BTreeMap::new();
     if request.verbose {
         let facts = serde_json::json!({
@@ -39,7 +39,7 @@ pub(crate) fn answer(
     Ok(PodSandboxStatusResponse {
         status: Some(shape::pod_status(&pod, state)),
         info,
-        containers_statuses: containers.iter().filter_map(shape::container_status).collect(),
+        containers_statuses: shape::statuses(containers.iter().filter_map(shape::container_status)),
         timestamp: now().0,
     })
 }
