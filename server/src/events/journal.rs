@@ -176,6 +176,18 @@ impl Journal {
         Ok(())
     }
 
+    /// Begins anew with `head`: whoever is behind has to, too.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub(super) fn begin_anew(&mut self, head: JournalHead) -> Result<(), Report> {
+        self.turn(head)?;
+        let other = 1 - self.current;
+        self.places.clear();
+        self.kept_from = self.next;
+        self.files[other].set_len(0).map_err(self.failed(other))
+    }
+
     /// Writes an event down, and gives it its number.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use super::journal::{Found, Journal};
 use super::{Newest, Noted, pod_name};
 use crate::cri::shape;
 use crate::pods::container::Container;
+use crate::pods::pod::Pod;
 use crate::pods::{Core, Places};
 
 /// An id's 64 digits as bytes: each of tens of thousands of dead containers has a mark.
@@ -41,6 +42,9 @@ fn key(id: &str) -> Option<Key> {
     }
     Some(key)
 }
+
+/// More than this is not told by a daemon that starts: it would hold up all who wait for it.
+const MOST: usize = 1000;
 
 /// What has been told of one.
 #[derive(Debug, Clone, Copy)]
@@ -87,43 +91,72 @@ impl Recorder {
     }
 
     /// Tells what a predecessor has not told of what there is, and of what is no longer there. Where there was no journal, nobody
-    /// knows what was told: then all that there is counts as told.
+    /// knows what was told; where there is more than anyone could follow, nobody would: then all that there is counts as told, and
+    /// listeners begin anew.
     ///
     /// # Errors
     /// If a journal cannot be begun.
     pub(super) fn catch_up(&mut self, core: &Core) -> Result<(), Report> {
-        let found = self.found.take();
-        if let Some(found) = &found {
-            self.tell_gone(core, found);
-        }
-        for pod in core.table.pods() {
-            let types = untold(&of_pod(&pod.state()), self.told(pod.id.as_str()));
-            if found.is_none() {
-                self.mark(pod.id.as_str(), pod.id.as_str(), &types);
-            } else if !types.is_empty() {
-                let (id, name, at) = (pod.id.to_string(), pod_name(&pod), core.events.stamp());
-                self.record(&Noted::now(&core.table, &pod, id, name, types, at));
+        let there = self.there(core);
+        let gone = self.gone(core);
+        match self.found.take() {
+            Some(found) if there.len() + gone.len() <= MOST => {
+                self.tell_gone(core, &found, gone);
+                for untold in there {
+                    self.record(&untold.tell(core));
+                }
+                Ok(())
+            }
+            found => {
+                if found.is_some() {
+                    tracing::warn!(
+                        untold = there.len() + gone.len(),
+                        "more than can be told; events begin anew"
+                    );
+                }
+                self.marks.clear();
+                // All of it, now that nothing is known to have been told.
+                for untold in self.there(core) {
+                    self.mark(&untold.id, untold.pod.id.as_str(), &untold.types);
+                }
+                let head = self.head();
+                self.journal().begin_anew(head)
             }
         }
-        for container in core.table.containers() {
-            let types = untold(&of_container(&container), self.told(container.id.as_str()));
-            if found.is_none() {
-                self.mark(container.id.as_str(), container.pod.id.as_str(), &types);
-            } else if !types.is_empty() {
-                let (id, name) = (container.id.to_string(), container.name.name.clone());
-                let at = core.events.stamp();
-                self.record(&Noted::now(&core.table, &container.pod, id, name, types, at));
-            }
-        }
-        if found.is_none() { self.turn() } else { Ok(()) }
     }
 
-    /// Tells of what was told of once and is no longer there: its daemon was killed before it told that, too. Containers first, so
-    /// that the pod is the last of its own.
-    fn tell_gone(&mut self, core: &Core, found: &Found) {
+    /// What is there and has not been told of.
+    fn there(&self, core: &Core) -> Vec<Untold> {
+        let pods = core.table.pods().into_iter().map(|pod| Untold {
+            id: pod.id.to_string(),
+            name: pod_name(&pod),
+            types: of_pod(&pod.state()),
+            pod,
+        });
+        let containers = core.table.containers().into_iter().map(|container| Untold {
+            id: container.id.to_string(),
+            name: container.name.name.clone(),
+            types: of_container(&container),
+            pod: Arc::clone(&container.pod),
+        });
+        let untold = pods.chain(containers).filter_map(|mut thing| {
+            let told = if self.found.is_some() { self.told(&thing.id) } else { 0 };
+            thing.types.retain(|of| told & bit(*of) == 0);
+            (!thing.types.is_empty()).then_some(thing)
+        });
+        untold.collect()
+    }
+
+    /// What was told of and is no longer there: containers first, so that the pod is the last of its own.
+    fn gone(&self, core: &Core) -> Vec<(Key, Mark)> {
         let mut gone: Vec<(Key, Mark)> = self.marks.iter().map(|(id, mark)| (*id, *mark)).collect();
         gone.retain(|(id, mark)| mark.told & bit(Deleted) == 0 && !core.table.has(&text(id)));
         gone.sort_by_key(|(id, mark)| (mark.pod, *id == mark.pod, *id));
+        gone
+    }
+
+    /// Tells of what is gone: its daemon was killed before it told that, too.
+    fn tell_gone(&mut self, core: &Core, found: &Found, gone: Vec<(Key, Mark)>) {
         for (id, mark) in gone {
             let (id, pod) = (text(&id), text(&mark.pod));
             // What never ran has not stopped when it went.
@@ -226,13 +259,32 @@ impl Recorder {
                 || text(id).parse::<ContainerId>().is_ok_and(|id| places.container(&id).exists())
         });
         self.marks.shrink_to_fit();
-        let marks = self.marks.iter().map(|(id, mark)| JournalMark {
+        let head = self.head();
+        self.journal().turn(head)
+    }
+
+    /// What has been told.
+    fn head(&self) -> JournalHead {
+        let mark = |(id, mark): (&Key, &Mark)| JournalMark {
             id: text(id),
             pod_id: text(&mark.pod),
             told: mark.told,
-        });
-        let head = JournalHead { marks: marks.collect(), ..JournalHead::default() };
-        self.journal().turn(head)
+        };
+        JournalHead { marks: self.marks.iter().map(mark).collect(), ..JournalHead::default() }
+    }
+}
+
+/// What has to be told of something that there is.
+struct Untold {
+    id: String,
+    name: String,
+    types: Vec<ContainerEventType>,
+    pod: Arc<Pod>,
+}
+
+impl Untold {
+    fn tell(self, core: &Core) -> Noted {
+        Noted::now(&core.table, &self.pod, self.id, self.name, self.types, core.events.stamp())
     }
 }
 

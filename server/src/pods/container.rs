@@ -53,7 +53,7 @@ pub(crate) struct Facts {
     pub(crate) stop_signal: i32,
     /// Who runs its program: user, group, all groups.
     pub(crate) user: (u32, u32, Vec<u32>),
-    /// Its own cgroups.
+    /// Its own cgroups, until it has ended.
     pub(crate) cgroups: Vec<PathBuf>,
     /// The one whose `cgroup.kill` ends it.
     pub(crate) unified: Option<PathBuf>,
@@ -63,7 +63,7 @@ pub(crate) struct Facts {
     pub(crate) volumes: Vec<String>,
     /// The container whose PID namespace it lives in, if it is another's.
     pub(crate) target: Option<ContainerId>,
-    /// What an exec's child does; its [`Operation::Execute`] is a pattern.
+    /// What an exec's child does, until it has ended; its [`Operation::Execute`] is a pattern.
     pub(crate) exec: Vec<Operation>,
 }
 
@@ -133,7 +133,7 @@ impl Container {
     /// Lets go of what only a container that runs needs: dead ones may lie about in great numbers.
     fn shed(&self) {
         let Some(facts) = self.facts().filter(|facts| !facts.exec.is_empty()) else { return };
-        self.set_facts(Ok(Facts { exec: Vec::new(), ..Facts::clone(&facts) }));
+        self.set_facts(Ok(Facts { exec: Vec::new(), cgroups: Vec::new(), ..Facts::clone(&facts) }));
     }
 
     /// What creating it brought; `None` while it is being created, or if it could not be.

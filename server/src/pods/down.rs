@@ -30,6 +30,10 @@ const UNDO_PAUSE_MOST: Duration = Duration::from_mins(1);
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a cgroup may take to be empty.
 const CGROUP_PATIENCE: Duration = Duration::from_secs(2);
+/// Removals between two waits for what is told of them.
+const SURGE: usize = 64;
+/// How long one such wait may take.
+const TELLING_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a pod's containers may take to end when it is stopped.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -74,8 +78,12 @@ pub(super) async fn remove_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
     let removed = async {
         pod.with_ledger(|ledger| ledger.decide("remove"))?;
         end_containers(core, pod).await?;
-        for container in core.table.containers_of(&pod.id) {
+        for (number, container) in core.table.containers_of(&pod.id).into_iter().enumerate() {
             container.remove(core).await?;
+            if number % SURGE == SURGE - 1 {
+                // Thousands at once are more than can be told at once: notes of them would pile up in memory.
+                let _ = tokio::time::timeout(TELLING_PATIENCE, core.events.now()).await;
+            }
         }
         walk_pod(core, pod).await
     };

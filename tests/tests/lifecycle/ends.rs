@@ -188,6 +188,27 @@ async fn want_of_memory_is_told_from_other_ends() {
     stage.end().await;
 }
 
+/// kubernetes#140718: the kernel's count of kills says who has met one, not who died of it.
+#[tokio::test]
+async fn what_ends_by_itself_or_is_stopped_is_no_victim_of_memory_whatever_its_child_was() {
+    // In a PID namespace that the pod shares a stop signal has its default effect.
+    let mut stage = Stage::with("no-victim", |pod| pod.linux = None).await;
+    for (name, after, stopped, expected) in
+        [("stopped", "exec sleep 1000", true, (143, "Error")), ("ended", "exit 0", false, (0, "Completed"))]
+    {
+        let mut config = stage.script(name, &format!("tail /dev/zero; echo survived $?; {after}"));
+        resources(&mut config).memory_limit_in_bytes = 16 << 20;
+        resources(&mut config).memory_swap_limit_in_bytes = 16 << 20;
+        let id = stage.start(&config).await;
+        says(&stage, name, "survived 137").await;
+        if stopped {
+            stage.client.stop(&id, 600).await.expect("stopped");
+        }
+        assert_eq!(end(&stage.client.ended(&id).await), expected, "{name}");
+    }
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn a_container_is_made_again_in_the_same_pod() {
     let mut stage = Stage::new("made-again").await;

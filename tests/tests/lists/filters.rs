@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use orlop_proto::runtime::v1::ContainerState::{
+    ContainerCreated, ContainerExited, ContainerRunning, ContainerUnknown,
+};
+use orlop_proto::runtime::v1::PodSandboxState::{self, SandboxNotready, SandboxReady};
 use orlop_proto::runtime::v1::{
     ContainerFilter, ContainerState, ContainerStateValue, ImageFilter, ImageSpec, PodSandboxFilter,
-    PodSandboxState, PodSandboxStateValue,
+    PodSandboxStateValue,
 };
 use orlop_tests::cri::{Client, container, pod};
 use orlop_tests::daemon::Daemon;
@@ -14,10 +18,6 @@ use crate::ask;
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
-fn state(state: ContainerState) -> Option<ContainerStateValue> {
-    Some(ContainerStateValue { state: state.into() })
 }
 
 /// The names of the containers that fit, in alphabetical order.
@@ -51,10 +51,12 @@ async fn containers_have_to_fit_all_that_is_asked_for() {
         ids.push(id);
     }
     client.ended(&ids[1]).await;
-    use ContainerState::{ContainerCreated, ContainerExited, ContainerRunning, ContainerUnknown};
     let (p, q) = (pods[0].0.as_str(), pods[1].0.as_str());
-    let filter = |id: &str, pod: &str, of: Option<ContainerStateValue>, labels: &[(&str, &str)]| {
-        ContainerFilter { id: id.into(), pod_sandbox_id: pod.into(), state: of, label_selector: map(labels) }
+    let filter = |id: &str, pod: &str, of: Option<ContainerState>, labels: &[(&str, &str)]| ContainerFilter {
+        id: id.into(),
+        pod_sandbox_id: pod.into(),
+        state: of,
+        label_selector: map(labels),
     };
     let back: &[(&str, &str)] = &[("tier", "back")];
     let both: &[(&str, &str)] = &[("tier", "back"), ("app", "shop")];
@@ -73,10 +75,10 @@ async fn containers_have_to_fit_all_that_is_asked_for() {
         (filter("", "0123456789abcdef", None, &[]), ""),
         (filter("", &ids[0], None, &[]), ""),
         // By state.
-        (filter("", "", state(ContainerRunning), &[]), "ad"),
-        (filter("", "", state(ContainerExited), &[]), "b"),
-        (filter("", "", state(ContainerCreated), &[]), "c"),
-        (filter("", "", state(ContainerUnknown), &[]), ""),
+        (filter("", "", Some(ContainerRunning), &[]), "ad"),
+        (filter("", "", Some(ContainerExited), &[]), "b"),
+        (filter("", "", Some(ContainerCreated), &[]), "c"),
+        (filter("", "", Some(ContainerUnknown), &[]), ""),
         // By labels: all of them, each with that value.
         (filter("", "", None, back), "bc"),
         (filter("", "", None, both), "bc"),
@@ -84,19 +86,22 @@ async fn containers_have_to_fit_all_that_is_asked_for() {
         (filter("", "", None, &[("tier", "back"), ("app", "x")]), ""),
         (filter("", "", None, &[("other", "x")]), ""),
         // By all at once.
-        (filter(&ids[1], p, state(ContainerExited), both), "b"),
-        (filter(&ids[1][..9], &p[..9], state(ContainerExited), back), "b"),
-        (filter(&ids[1], q, state(ContainerExited), both), ""),
-        (filter(&ids[1], p, state(ContainerRunning), both), ""),
-        (filter(&ids[0], p, state(ContainerRunning), back), ""),
-        (filter("", q, state(ContainerRunning), &[("app", "shop")]), "d"),
+        (filter(&ids[1], p, Some(ContainerExited), both), "b"),
+        (filter(&ids[1][..9], &p[..9], Some(ContainerExited), back), "b"),
+        (filter(&ids[1], q, Some(ContainerExited), both), ""),
+        (filter(&ids[1], p, Some(ContainerRunning), both), ""),
+        (filter(&ids[0], p, Some(ContainerRunning), back), ""),
+        (filter("", q, Some(ContainerRunning), &[("app", "shop")]), "d"),
     ];
     for (filter, expected) in table {
         let shown = format!("{filter:?}");
         assert_eq!(named(&mut client, filter).await, expected, "{shown}");
     }
-    let refused =
-        ask::containers(&mut client, filter("", "", Some(ContainerStateValue { state: 9 }), &[])).await;
+    let refused = ask::containers(
+        &mut client,
+        ContainerFilter { state: Some(ContainerStateValue { state: 9 }), ..Default::default() },
+    )
+    .await;
     let refused = refused.expect_err("there is no such state");
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().starts_with("filter.state \"9\""), "{refused}");
@@ -120,7 +125,6 @@ async fn pods_have_to_fit_all_that_is_asked_for() {
         state: of.map(|state| PodSandboxStateValue { state: state.into() }),
         label_selector: map(labels),
     };
-    use PodSandboxState::{SandboxNotready, SandboxReady};
     let table = [
         (filter("", None, &[]), "abc"),
         (filter(&ids[0], None, &[]), "a"),

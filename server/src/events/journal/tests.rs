@@ -114,6 +114,21 @@ fn a_file_that_is_cut_anywhere_is_read_up_to_there_and_gone_on_with() {
 }
 
 #[test]
+fn who_begins_anew_keeps_nothing_but_the_number() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (mut journal, _) = open(place.path(), SMALL);
+    write(&mut journal, 15);
+    journal.begin_anew(JournalHead::default()).expect("begun");
+    assert_eq!((journal.kept_from(), journal.newest()), (16, 15));
+    assert_eq!(journal.read(14).expect_err("it is gone").kind, Kind::TooOld);
+    write(&mut journal, 2);
+    drop(journal);
+    let (journal, found) = open(place.path(), SMALL);
+    assert_eq!((journal.kept_from(), ids(&journal, 15)), (16, vec![16, 17]));
+    assert!(found.is_some_and(|found| found.before.is_empty()));
+}
+
+#[test]
 fn numbers_go_on_where_the_journal_did_not_outlive_a_boot() {
     let place = tempfile::tempdir().expect("a directory");
     let (mut journal, _) = open(place.path(), SMALL);
