@@ -28,34 +28,40 @@ async fn named(client: &mut Client, filter: ContainerFilter) -> String {
     names.concat()
 }
 
+/// Two pods' ids, and four containers': a and b of the first, c and d of the second; a and d run, b has ended, c is created.
+async fn shop(daemon: &Daemon, client: &mut Client) -> (Vec<String>, Vec<String>) {
+    let image = daemon.pull_busybox().await;
+    let (mut pods, mut ids) = (Vec::new(), Vec::new());
+    for (name, containers) in [("p", [("a", "front"), ("b", "back")]), ("q", [("c", "back"), ("d", "front")])]
+    {
+        let pod = pod(name, &daemon.logs(name));
+        let pod_id = client.run_pod(&pod).await.expect("a pod");
+        for (name, tier) in containers {
+            let script = if name == "b" { "exit 1" } else { "exec sleep 1000" };
+            let mut config = container(name, &image, &["sh", "-c", script]);
+            config.labels = map(&[("app", "shop"), ("tier", tier)]);
+            let id = client.create(&pod_id, &pod, &config).await.expect("created");
+            if name != "c" {
+                client.start(&id).await.expect("started");
+            }
+            ids.push(id);
+        }
+        pods.push(pod_id);
+    }
+    client.ended(&ids[1]).await;
+    (pods, ids)
+}
+
 #[tokio::test]
 async fn containers_have_to_fit_all_that_is_asked_for() {
     let daemon = Daemon::start("filters").await;
-    let image = daemon.pull_busybox().await;
     let mut client = daemon.client().await;
-    let (mut pods, mut ids) = (Vec::new(), Vec::new());
-    for name in ["p", "q"] {
-        let config = pod(name, &daemon.logs(name));
-        pods.push((client.run_pod(&config).await.expect("a pod"), config));
-    }
-    // a and b of p, c and d of q; a runs, b has ended, c is created, d runs.
-    for (name, at, tier) in [("a", 0, "front"), ("b", 0, "back"), ("c", 1, "back"), ("d", 1, "front")] {
-        let script = if name == "b" { "exit 1" } else { "exec sleep 1000" };
-        let mut config = container(name, &image, &["sh", "-c", script]);
-        config.labels = map(&[("app", "shop"), ("tier", tier)]);
-        let (pod_id, pod): &(String, _) = &pods[at];
-        let id = client.create(pod_id, pod, &config).await.expect("created");
-        if name != "c" {
-            client.start(&id).await.expect("started");
-        }
-        ids.push(id);
-    }
-    client.ended(&ids[1]).await;
-    let (p, q) = (pods[0].0.as_str(), pods[1].0.as_str());
+    let (pods, ids) = Box::pin(shop(&daemon, &mut client)).await;
+    let (p, q) = (pods[0].as_str(), pods[1].as_str());
     let filter = |id: &str, pod: &str, of: Option<ContainerState>, labels: &[(&str, &str)]| ContainerFilter {
         id: id.into(),
         pod_sandbox_id: pod.into(),
-        state: of,
+        state: of.map(|state| ContainerStateValue { state: state.into() }),
         label_selector: map(labels),
     };
     let back: &[(&str, &str)] = &[("tier", "back")];

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use orlop_proto::orlop::v1::ContainerRecord;
 use orlop_proto::runtime::v1::{
-    ContainerFilter, ListContainersRequest, PodSandboxStatusRequest, StreamContainersRequest,
+    ContainerConfig, ContainerFilter, ListContainersRequest, PodSandboxStatusRequest, StreamContainersRequest,
 };
 use orlop_tests::daemon::stage::Stage;
 use orlop_tests::leaks::memory;
@@ -43,11 +43,8 @@ fn multiply(state: &Path, id: &str) -> Vec<String> {
     (1..=MANY).map(write).collect()
 }
 
-#[tokio::test]
-async fn twenty_thousand_dead_containers_are_found_and_listed() {
-    let mut stage = Stage::new("many").await;
-    let mut config = stage.script("crashes", "exit 7");
-    // As kubelet has them: some 700 bytes of labels and annotations.
+/// Labels and annotations as kubelet has them: some 700 bytes.
+fn label(config: &mut ContainerConfig) {
     for (key, value) in [
         ("io.kubernetes.container.name", "crashes"),
         ("io.kubernetes.pod.name", "crashes-6d9f7c5b8d-x2x7k"),
@@ -69,6 +66,13 @@ async fn twenty_thousand_dead_containers_are_found_and_listed() {
     ] {
         config.annotations.insert(key.into(), value.into());
     }
+}
+
+#[tokio::test]
+async fn twenty_thousand_dead_containers_are_found_and_listed() {
+    let mut stage = Stage::new("many").await;
+    let mut config = stage.script("crashes", "exit 7");
+    label(&mut config);
     let first = stage.start(&config).await;
     stage.client.ended(&first).await;
     let lives = stage.run("lives", "exec sleep 1000").await;
