@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use clap::Args;
 use orlop_proto::orlop::v1::{ExplainRequest, ExplainResponse, NamespaceFact, ThingKind};
+use orlop_proto::runtime::v1::LinuxContainerResources;
 
 use crate::args::Style;
 use crate::client::{Daemon, question};
@@ -107,7 +108,28 @@ fn about(facts: &ExplainResponse) -> Vec<String> {
     if facts.pid != 0 {
         lines.push(format!("first process {}", facts.pid));
     }
+    for (what, of) in [("limits", &facts.resources), ("overhead", &facts.overhead)] {
+        lines.extend(of.as_ref().and_then(limits).map(|said| format!("{what}: {said}")));
+    }
     lines
+}
+
+/// Limits in words; nothing if there are none.
+fn limits(limits: &LinuxContainerResources) -> Option<String> {
+    let bytes = |number: i64| u64::try_from(number).ok().filter(|bytes| *bytes != 0).map(size::words);
+    let mut said = Vec::new();
+    said.extend(bytes(limits.memory_limit_in_bytes).map(|size| format!("memory {size}")));
+    said.extend(bytes(limits.memory_swap_limit_in_bytes).map(|size| format!("with swap {size}")));
+    if limits.cpu_quota > 0 {
+        said.push(format!("CPU {} of {} us", limits.cpu_quota, limits.cpu_period));
+    }
+    if limits.cpu_shares != 0 {
+        said.push(format!("{} shares", limits.cpu_shares));
+    }
+    if !limits.cpuset_cpus.is_empty() {
+        said.push(format!("CPUs {}", text::escape(&limits.cpuset_cpus)));
+    }
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 fn namespaces(facts: &[NamespaceFact]) -> Vec<String> {
@@ -237,5 +259,26 @@ container web  0123456789ab  running
             ..ExplainResponse::default()
         };
         assert_eq!(shown(&facts), "pod a/b\\u{1b}  01  gone\n");
+    }
+
+    #[test]
+    fn limits_are_in_words_and_none_are_not_said() {
+        let memory = 96 << 20;
+        let some = LinuxContainerResources {
+            memory_limit_in_bytes: memory,
+            cpu_quota: 5000,
+            cpu_period: 10_000,
+            cpuset_cpus: "0-1".into(),
+            ..LinuxContainerResources::default()
+        };
+        let facts = ExplainResponse {
+            kind: ThingKind::Pod.into(),
+            resources: Some(some),
+            overhead: Some(LinuxContainerResources::default()),
+            ..ExplainResponse::default()
+        };
+        let shown = shown(&facts);
+        assert!(shown.contains("limits: memory 96.0 MiB, CPU 5000 of 10000 us, CPUs 0-1"), "{shown}");
+        assert!(!shown.contains("overhead"), "{shown}");
     }
 }
