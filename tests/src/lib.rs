@@ -11,6 +11,7 @@
 //! | [`daemon`], [`leaks`] | an orlopd of one's own, and whether anything is left of it |
 //! | [`kubelet`] | a kubelet by itself on that orlopd |
 //! | [`mute`] | a filesystem that never answers |
+//! | [`client_go`] | Kubernetes' own client library |
 //! | [`hash`] | digests, base64 |
 //! | [`tidy`] | the source as text, for the tests of its order |
 //!
@@ -18,6 +19,7 @@
 //! what a fixture starts ends with it.
 
 pub mod busybox;
+pub mod client_go;
 pub mod cri;
 pub mod daemon;
 pub mod hash;

@@ -4,38 +4,13 @@
 //!
 //! *Invariant:* the program in `tests/clients/go` knows nothing but a URL.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::LazyLock;
-
 use orlop_proto::runtime::v1::NamespaceMode;
+use orlop_tests::client_go::say;
 use orlop_tests::daemon::eventually;
 use orlop_tests::daemon::stage::{Stage, namespaces};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-
-/// The program, built once for all tests here.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let sources = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/go"));
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("streams-of-client-go");
-    let mut build = Command::new("go");
-    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(sources).env("CGO_ENABLED", "0");
-    let built = build.output().expect("go is on PATH: the feature says so");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    program
-});
-
-/// What the program says.
-async fn say(arguments: &[&str]) -> Value {
-    let mut command = Command::new(&*PROGRAM);
-    command.args(arguments);
-    // The daemon needs no thread of this runtime, but servers that a test plays do.
-    let ran =
-        tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("it runs");
-    let said = serde_json::from_slice(&ran.stdout);
-    said.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&ran.stderr)))
-}
 
 /// What it says of an exec; `streams` as in `exec_url`.
 async fn exec(

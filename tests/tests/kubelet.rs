@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use orlop_proto::runtime::v1::ContainerState;
+use orlop_tests::client_go;
 use orlop_tests::daemon::{Daemon, stage};
 use orlop_tests::kubelet::Kubelet;
 use serde_json::{Value, json};
@@ -71,6 +73,7 @@ async fn a_pod_comes_up_is_probed_asked_and_goes() {
     assert_eq!(kubelet.post("/run/default/ship-harbour/server?cmd=cat%20/hooked"), "hooked\n");
     assert_eq!(kubelet.post("/run/default/ship-harbour/beside?cmd=cat%20/shared/begun"), "begun\n");
 
+    streams(&kubelet).await;
     figures(&kubelet);
     kubelet.remove("ship");
     let mut client = daemon.client().await;
@@ -78,6 +81,29 @@ async fn a_pod_comes_up_is_probed_asked_and_goes() {
     drop(kubelet);
     drop(client);
     daemon.end().await;
+}
+
+/// What kubelet's own server proxies to the daemon: SPDY as it comes, WebSocket made into SPDY.
+async fn streams(kubelet: &Kubelet) {
+    let at = format!("https://127.0.0.1:{}", kubelet.port());
+    for form in ["spdy", "websocket"] {
+        let command = "command=sh&command=-c&command=cat;%20echo%20to%20err%20%3E%262;%20exit%209";
+        let url = format!("{at}/exec/default/ship-harbour/server?{command}&input=1&output=1&error=1");
+        let said = client_go::say(&["command", form, &url, "-stdin", "through", "-stdout", "-stderr"]).await;
+        assert_eq!(
+            (&said["stdout"], &said["stderr"]),
+            (&json!("through"), &json!("to err\n")),
+            "{form}: {said}"
+        );
+        assert_eq!(said["code"], 9, "{form}: {said}");
+    }
+    for form in ["spdy", "tunnel"] {
+        let url = format!("{at}/portForward/default/ship-harbour");
+        let asked = "GET / HTTP/1.0\r\n\r\n";
+        let said = client_go::say(&["forward", form, &url, "8080", "-send", asked, "-plain"]).await;
+        let answer = said["answers"][0].as_str().unwrap_or_default();
+        assert!(answer.ends_with("hello\n"), "{form}: {said}");
+    }
 }
 
 /// What kubelet says of the pod in its summary and in its metrics comes from CRI.
@@ -143,11 +169,22 @@ async fn what_crashes_is_told_as_it_was_and_begun_again() {
         status = kubelet.status("wreck");
         ["crash", "hog"].iter().all(|name| of(&status, name)["restartCount"].as_u64() >= Some(2))
     });
+    // What is dead for longest is collected; the newest dead one of a name stays.
+    let mut client = daemon.client().await;
+    let mut dead = usize::MAX;
+    for _ in 0..1200 {
+        let listed = client.containers().await.expect("a list");
+        dead = listed.iter().filter(|one| one.state() == ContainerState::ContainerExited).count();
+        if dead <= 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(dead <= 2, "kubelet's collection leaves {dead} dead containers");
     let last = |name: &str| of(&status, name)["lastState"]["terminated"].clone();
     assert_eq!((&last("crash")["exitCode"], &last("crash")["reason"]), (&json!(3), &json!("Error")));
     assert_eq!((&last("hog")["exitCode"], &last("hog")["reason"]), (&json!(137), &json!("OOMKilled")));
     kubelet.remove("wreck");
-    let mut client = daemon.client().await;
     gone(&kubelet, &mut client).await;
     drop(kubelet);
     drop(client);
