@@ -113,6 +113,70 @@ def figures(runtime, pod, container):
     said("ListPodSandboxMetrics", len(samples) > 45 and fit, samples)
 
 
+def streamed(runtime, images):
+    """Each list as a stream: the same rows."""
+    pairs = [
+        ("StreamPodSandboxes", runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items,
+         [row for part in runtime.StreamPodSandboxes(cri.StreamPodSandboxesRequest()) for row in part.pod_sandboxes]),
+        ("StreamContainers", runtime.ListContainers(cri.ListContainersRequest()).containers,
+         [row for part in runtime.StreamContainers(cri.StreamContainersRequest()) for row in part.containers]),
+        ("StreamImages", images.ListImages(cri.ListImagesRequest()).images,
+         [row for part in images.StreamImages(cri.StreamImagesRequest()) for row in part.images]),
+    ]
+    for name, listed, rows in pairs:
+        said(name, list(listed) == rows and rows, rows)
+
+
+def changes(runtime, pod, container):
+    limits = cri.LinuxContainerResources(memory_limit_in_bytes=64 << 20, cpu_shares=512)
+    request = cri.UpdateContainerResourcesRequest(container_id=container, linux=limits)
+    runtime.UpdateContainerResources(request)
+    runtime.UpdateContainerResources(request)
+    status = runtime.ContainerStatus(cri.ContainerStatusRequest(container_id=container)).status
+    has = status.resources.linux
+    said("UpdateContainerResources", (has.memory_limit_in_bytes, has.cpu_shares) == (64 << 20, 512), status)
+    request.linux.memory_limit_in_bytes = -5
+    code = refused(runtime.UpdateContainerResources, request)
+    said("a limit that cannot be", code == grpc.StatusCode.INVALID_ARGUMENT, code)
+    sums = cri.UpdatePodSandboxResourcesRequest(pod_sandbox_id=pod, resources=limits)
+    runtime.UpdatePodSandboxResources(sums)
+    runtime.UpdatePodSandboxResources(sums)
+    sums.pod_sandbox_id = "0" * 64
+    code = refused(runtime.UpdatePodSandboxResources, sums)
+    said("UpdatePodSandboxResources", code == grpc.StatusCode.NOT_FOUND, code)
+    said("RuntimeConfig", runtime.RuntimeConfig(cri.RuntimeConfigRequest()).linux.cgroup_driver == cri.CGROUPFS, "")
+    bad = cri.RuntimeConfig(network_config=cri.NetworkConfig(pod_cidr="10.0.0.1/99"))
+    code = refused(runtime.UpdateRuntimeConfig, cri.UpdateRuntimeConfigRequest(runtime_config=bad))
+    said("UpdateRuntimeConfig", code == grpc.StatusCode.INVALID_ARGUMENT, code)
+    runtime.ReopenContainerLog(cri.ReopenContainerLogRequest(container_id=container))
+    print("ReopenContainerLog")
+
+
+def urls(runtime, pod, container):
+    begin = runtime.Exec(cri.ExecRequest(container_id=container, cmd=["true"], stdout=True)).url
+    said("Exec", begin.startswith("http://127.0.0.1:") and "/exec/" in begin, begin)
+    begin = runtime.Attach(cri.AttachRequest(container_id=container, stdout=True)).url
+    said("Attach", "/attach/" in begin, begin)
+    begin = runtime.PortForward(cri.PortForwardRequest(pod_sandbox_id=pod, port=[80])).url
+    said("PortForward", "/portforward/" in begin, begin)
+    code = refused(runtime.Exec, cri.ExecRequest(container_id=container, cmd=["true"]))
+    said("an exec without streams", code == grpc.StatusCode.INVALID_ARGUMENT, code)
+
+
+def told(events, container):
+    """What was told of the container from the first to the last, each with the pod's status."""
+    kinds = []
+    for event in events:
+        if event.container_id == container:
+            kinds.append(event.container_event_type)
+            if event.container_event_type == cri.CONTAINER_DELETED_EVENT:
+                break
+    events.cancel()
+    wanted = [cri.CONTAINER_CREATED_EVENT, cri.CONTAINER_STARTED_EVENT, cri.CONTAINER_STOPPED_EVENT,
+              cri.CONTAINER_DELETED_EVENT]
+    said("GetContainerEvents", kinds == wanted, kinds)
+
+
 def life(socket, image, logs):
     with channel(f"unix:{socket}", "localhost") as way:
         runtime, images = stubs.RuntimeServiceStub(way), stubs.ImageServiceStub(way)
@@ -121,10 +185,16 @@ def life(socket, image, logs):
         conditions = {one.type: one.status for one in runtime.Status(cri.StatusRequest()).status.conditions}
         said("Status", conditions == {"RuntimeReady": True, "NetworkReady": True}, conditions)
         said("empty", not runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items, "pods")
+        events = runtime.GetContainerEvents(cri.GetEventsRequest(), timeout=3 * PATIENCE)
+        # Its head says that it is listened.
+        events.initial_metadata()
         pod, container = begin(runtime, images, image, logs)
         wait_for_log(f"{logs}/snake.log")
         read_back(runtime, images, pod, container, image)
         figures(runtime, pod, container)
+        streamed(runtime, images)
+        changes(runtime, pod, container)
+        urls(runtime, pod, container)
         ask = cri.ExecSyncRequest(container_id=container, cmd=["sh", "-c", "echo $TONGUE; echo no >&2; exit 3"])
         answer = runtime.ExecSync(ask)
         seen = (answer.stdout, answer.stderr, answer.exit_code)
@@ -136,6 +206,7 @@ def life(socket, image, logs):
         runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=container))
         code = refused(runtime.ContainerStatus, cri.ContainerStatusRequest(container_id=container))
         said("RemoveContainer", code == grpc.StatusCode.NOT_FOUND, code)
+        told(events, container)
         runtime.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=pod))
         runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod))
         said("RemovePodSandbox", not runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items, pod)

@@ -1,7 +1,7 @@
 //! From the container's streams to its log file.
 //!
 //! *Invariant:* memory is bounded whatever comes: what cannot be written is dropped and counted, and the container never waits for
-//! a disk that is full. The file ([`file`]) holds whole lines only. Buffers are taken for the moment of their use, so a quiet container's shim
+//! a disk that is full. The file ([`mod@file`]) holds whole lines only. Buffers are taken for the moment of their use, so a quiet container's shim
 //! holds none.
 
 mod file;

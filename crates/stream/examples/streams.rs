@@ -1,6 +1,6 @@
 //! How fast a command's output reaches a client that counts bytes:
 //!
-//!     cargo run --release -p orlop-stream --example rate [MIB] [PIPE_KIB]
+//!     cargo run --release -p orlop-stream --example streams [MIB] [PIPE_KIB]
 //!
 //! A thread writes MIB (1024) mebibytes of zeroes into a pipe of PIPE_KIB (64: the kernel's default) kibibytes; the server reads the
 //! pipe and sends what it reads over loopback; a thread reads the socket, 256 KiB at a time, looking at nothing but the end.
