@@ -240,7 +240,7 @@ async fn a_client_in_python_runs_a_pod_through_its_life() {
     let said = python.life(daemon.state(), &["life", &socket, &stock::busybox(), &logs]);
     let steps: Vec<&str> = said.lines().collect();
     let ends = (steps.first().copied(), steps.last().copied(), steps.len());
-    assert_eq!(ends, (Some("Version"), Some("NOT_FOUND"), 35), "{said}");
+    assert_eq!(ends, (Some("Version"), Some("NOT_FOUND"), 36), "{said}");
     daemon.end().await;
 }
 
