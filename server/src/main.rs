@@ -12,6 +12,7 @@
 //! | [`images`], [`network`], [`node`] | images, networks and the node, as the core asks for them |
 //! | [`events`] | what has happened to pods and containers, by number |
 //! | [`own`], [`explain`], [`audit`] | orlop's own service: pulls that can be watched, what is known of a thing, what the kernel has that no ledger has |
+//! | [`gauges`] | what pods and containers use |
 //! | [`streams`] | what is behind the URLs of exec, attach and port-forward |
 //! | [`observe`] | log and figures |
 //! | [`blocking`], [`later`] | work that may block, work behind a caller's back |
