@@ -53,7 +53,9 @@ async fn a_client_that_leaves_ends_input_that_is_for_one_client() {
     config.metadata.get_or_insert_default().name = "second".into();
     config.log_path = "second/0.log".into();
     let id = stage.start(&config).await;
-    let _session = attach(&mut stage, &id, "io").await;
+    let mut session = attach(&mut stage, &id, "io").await;
+    session.outgoing.send(STDIN, b"echo hello\n").await;
+    soon("the echo: it is attached", session.incoming.until(|said| said == "hello\n")).await;
     stage.daemon.restart().await;
     stage.client = stage.daemon.client().await;
     assert_eq!(stage.client.ended(&id).await.exit_code, 0);
