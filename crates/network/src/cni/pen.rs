@@ -12,12 +12,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orlop_cgroup::{Hierarchies, act};
 
 /// How long the kernel may take to end what it was told to kill.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long plugins of an earlier daemon may take to end by themselves.
+const GRACE: Duration = Duration::from_secs(1);
 /// The cgroup of what plugins leave behind.
 const LEFT: &str = "left";
 /// Any controller of v1 will do; these cost the least.
@@ -55,14 +57,24 @@ impl Pens {
         v1.or_else(|| Some(Pens { directory: below(hierarchies.unified()?), home: None }))
     }
 
-    /// Kills what plugins of an earlier daemon do still, since it may undo what this one does. Blocks.
+    /// Ends what plugins of an earlier daemon do still, since it may undo what this one does. They have [`GRACE`] to end by
+    /// themselves: one that is killed between two of its own files leaves what its own DEL does not find. Blocks.
     pub fn sweep(&self) {
         let entries = std::fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
-        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-            if entry.file_name() != LEFT {
-                tracing::info!(cgroup = %entry.path().display(), "a plugin of an earlier daemon is ended");
-                Pen { pens: self, directory: entry.path() }.kill();
+        let pens: Vec<PathBuf> = entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != LEFT)
+            .map(|entry| entry.path())
+            .collect();
+        let at_work = |pen: &&PathBuf| act::processes(pen).is_ok_and(|all| !all.is_empty());
+        let deadline = Instant::now() + GRACE;
+        while pens.iter().any(|pen| at_work(&pen)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for pen in pens {
+            if at_work(&&pen) {
+                tracing::warn!(cgroup = %pen.display(), "a plugin of an earlier daemon is killed");
             }
+            Pen { pens: self, directory: pen }.kill();
         }
     }
 
