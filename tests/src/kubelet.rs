@@ -45,7 +45,7 @@ impl Kubelet {
     #[must_use]
     pub fn start(daemon: &Daemon) -> Self {
         let place = daemon.place().join("kubelet");
-        for directory in ["pods", "logs", "root", "containers", "plugins"] {
+        for directory in ["pods", "logs", "root", "containers", "lib", "plugins"] {
             std::fs::create_dir_all(place.join(directory)).expect("a directory");
         }
         let sysctls =
@@ -111,7 +111,7 @@ impl Kubelet {
         // one that those names are on is taken out of its peers, the test's own stays in.
         let script = format!(
             "mkdir -p /var/log/containers /var/lib/kubelet && mount --make-private / && \
-             mount --bind {place}/containers /var/log/containers && mount --bind {place}/plugins /var/lib/kubelet && \
+             mount --bind {place}/containers /var/log/containers && mount --bind {place}/lib /var/lib/kubelet && \
              exec \"$0\" \"$@\""
         );
         let mut command = Command::new("unshare");

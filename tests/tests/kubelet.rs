@@ -87,7 +87,7 @@ async fn a_pod_comes_up_is_probed_asked_and_goes() {
 async fn streams(kubelet: &Kubelet) {
     let at = format!("https://127.0.0.1:{}", kubelet.port());
     for form in ["spdy", "websocket"] {
-        let command = "command=sh&command=-c&command=cat;%20echo%20to%20err%20%3E%262;%20exit%209";
+        let command = "command=sh&command=-c&command=cat%3B%20echo%20to%20err%20%3E%262%3B%20exit%209";
         let url = format!("{at}/exec/default/ship-harbour/server?{command}&input=1&output=1&error=1");
         let said = client_go::say(&["command", form, &url, "-stdin", "through", "-stdout", "-stderr"]).await;
         assert_eq!(
