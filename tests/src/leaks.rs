@@ -133,8 +133,22 @@ fn children(pid: u32) -> Vec<String> {
 /// If it is gone.
 #[must_use]
 pub fn memory(pid: u32) -> u64 {
+    rollup(pid, "Pss:")
+}
+
+/// How much of a process's memory is no file's, in bytes (proc_pid_smaps(5), Pss_Anon): its program's pages, which it shares with
+/// whoever runs the same program at the moment, do not count.
+///
+/// # Panics
+/// If it is gone.
+#[must_use]
+pub fn own_memory(pid: u32) -> u64 {
+    rollup(pid, "Pss_Anon:")
+}
+
+fn rollup(pid: u32, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process is there");
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("smaps_rollup has Pss");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("smaps_rollup has it");
     line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") << 10
 }
 

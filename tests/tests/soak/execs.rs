@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orlop_tests::cri;
-use orlop_tests::leaks::memory;
+use orlop_tests::leaks::own_memory;
 
 use crate::patient::Patient;
 
@@ -22,7 +22,7 @@ const NOISE: u64 = 128 << 10;
 /// Memory of the container's shim, bytes.
 async fn shim(client: &mut Patient, id: &str) -> u64 {
     let facts = client.ask(async |client| client.facts(id).await).await.expect("its facts");
-    memory(facts["shim"].as_u64().and_then(|pid| pid.try_into().ok()).expect("the shim's number"))
+    own_memory(facts["shim"].as_u64().and_then(|pid| pid.try_into().ok()).expect("the shim's number"))
 }
 
 /// Runs those of these numbers, so many at a time.
