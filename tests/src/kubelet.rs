@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
-use crate::http;
+use crate::{http, port};
 
 /// How long anything may take that kubelet has to notice first: its own pulses are seconds.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -54,8 +54,8 @@ impl Kubelet {
             process: None,
             cgroup: format!("{}-kubelet", daemon.traces.cgroup),
             socket: daemon.socket(),
-            port: free_port(),
-            reading_port: free_port(),
+            port: port::free(),
+            reading_port: port::free(),
             sysctls: sysctls.collect(),
             place,
         };
@@ -271,9 +271,4 @@ fn remove_tree(directory: &Path) {
         }
     }
     let _ = std::fs::remove_dir(directory);
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
 }

@@ -12,6 +12,7 @@
 //! | [`kubelet`] | a kubelet by itself on that orlopd |
 //! | [`mute`] | a filesystem that never answers |
 //! | [`client_go`] | Kubernetes' own client library |
+//! | [`port`] | ports that are free |
 //! | [`hash`] | digests, base64 |
 //! | [`tidy`] | the source as text, for the tests of its order |
 //!
@@ -30,6 +31,7 @@ pub mod layer;
 pub mod leaks;
 pub mod mute;
 pub mod place;
+pub mod port;
 pub mod registry;
 pub mod run;
 pub mod session;

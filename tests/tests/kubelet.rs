@@ -75,12 +75,7 @@ async fn a_pod_comes_up_is_probed_asked_and_goes() {
 
     streams(&kubelet).await;
     figures(&kubelet);
-    kubelet.remove("ship");
-    let mut client = daemon.client().await;
-    gone(&kubelet, &mut client).await;
-    drop(kubelet);
-    drop(client);
-    daemon.end().await;
+    end(daemon, kubelet, "ship").await;
 }
 
 /// What kubelet's own server proxies to the daemon: SPDY as it comes, WebSocket made into SPDY.
@@ -138,15 +133,20 @@ fn figures(kubelet: &Kubelet) {
     }
 }
 
-async fn gone(kubelet: &Kubelet, client: &mut orlop_tests::cri::Client) {
+/// The end of a test: kubelet is told of the pod no longer, and takes it down; nothing is left.
+async fn end(daemon: Daemon, kubelet: Kubelet, pod: &str) {
+    kubelet.remove(pod);
+    let mut client = daemon.client().await;
     for _ in 0..1200 {
         if client.pods().await.expect("a list").is_empty() {
             assert!(client.containers().await.expect("a list").is_empty());
-            return;
+            drop(kubelet);
+            drop(client);
+            return daemon.end().await;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    panic!("the pod is still there; kubelet says: {}", kubelet.status("ship"));
+    panic!("the pod is still there; kubelet says: {}", kubelet.status(pod));
 }
 
 #[tokio::test]
@@ -181,14 +181,11 @@ async fn what_crashes_is_told_as_it_was_and_begun_again() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     assert!(dead <= 2, "kubelet's collection leaves {dead} dead containers");
+    drop(client);
     let last = |name: &str| of(&status, name)["lastState"]["terminated"].clone();
     assert_eq!((&last("crash")["exitCode"], &last("crash")["reason"]), (&json!(3), &json!("Error")));
     assert_eq!((&last("hog")["exitCode"], &last("hog")["reason"]), (&json!(137), &json!("OOMKilled")));
-    kubelet.remove("wreck");
-    gone(&kubelet, &mut client).await;
-    drop(kubelet);
-    drop(client);
-    daemon.end().await;
+    end(daemon, kubelet, "wreck").await;
 }
 
 /// Restart counts and container ids, by name.
@@ -220,12 +217,7 @@ async fn neither_a_daemon_nor_a_kubelet_that_is_killed_is_noticed_by_pods() {
     let after = lives(&kubelet.ready("raft"));
     assert_eq!(after, before);
     assert_eq!(after["server"].0, 0);
-    kubelet.remove("raft");
-    let mut client = daemon.client().await;
-    gone(&kubelet, &mut client).await;
-    drop(kubelet);
-    drop(client);
-    daemon.end().await;
+    end(daemon, kubelet, "raft").await;
 }
 
 /// Every line of a container's log, rotated files and all, in order.
@@ -278,10 +270,5 @@ async fn logs_are_rotated_and_no_line_is_lost() {
         .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
         .collect();
     assert_eq!(numbers, (0..40_000).map(|number| number.to_string()).collect::<Vec<_>>());
-    kubelet.remove("scribe");
-    let mut client = daemon.client().await;
-    gone(&kubelet, &mut client).await;
-    drop(kubelet);
-    drop(client);
-    daemon.end().await;
+    end(daemon, kubelet, "scribe").await;
 }

@@ -4,6 +4,7 @@ use orlop_proto::runtime::v1::*;
 use orlop_tests::cri;
 use orlop_tests::daemon::Daemon;
 use orlop_tests::daemon::stage::namespaces;
+use orlop_tests::port;
 use tonic::Code;
 
 use crate::call::Call;
@@ -231,17 +232,11 @@ async fn pods_that_cannot_be_are_refused() {
     daemon.end().await;
 }
 
-/// A port of the node that nobody listens on now.
-fn free_port() -> i32 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("its address").port().into()
-}
-
 #[tokio::test]
 async fn a_host_port_leads_to_one_pod() {
     let daemon = Daemon::start("badports").await;
     let mut client = daemon.client().await;
-    let host_port = free_port();
+    let host_port = i32::from(port::free());
     let with_port = |name: &str| {
         let mut config = cri::pod(name, &daemon.logs(name));
         port(&mut config).host_port = host_port;

@@ -7,7 +7,7 @@ use std::process::Command;
 use orlop_proto::runtime::v1::{PodSandboxConfig, PortMapping, Protocol};
 use orlop_tests::cri::{container, pod};
 use orlop_tests::daemon::eventually;
-use orlop_tests::http;
+use orlop_tests::{http, port};
 use serde_json::{Value, json};
 
 use super::scene::{Scene, files};
@@ -77,11 +77,6 @@ impl Scene {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
-    listener.local_addr().expect("its number").port()
-}
-
 /// Interfaces that the plugin `bandwidth` made for shaping, seen from the pod's: the other end leads its traffic there.
 fn shapers() -> Vec<String> {
     files(std::path::Path::new("/sys/class/net")).into_iter().filter(|name| name.starts_with("bwp")).collect()
@@ -104,7 +99,7 @@ async fn all_of_it(version: &str, plugins: &[&str]) {
     scene.ready().await;
     assert_eq!(scene.facts().await["inForce"]["version"], version);
 
-    let port = free_port();
+    let port = port::free();
     let mut config = pod("pod", &scene.daemon.logs("pod"));
     config.port_mappings = vec![PortMapping {
         protocol: Protocol::Tcp.into(),

@@ -1,6 +1,6 @@
 //! Addresses, ports, names.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use orlop_proto::runtime::v1::{DnsConfig, NamespaceMode, PortMapping, Protocol};
 use orlop_tests::cri::{container, pod};
 use orlop_tests::daemon::stage::{Stage, namespaces};
 use orlop_tests::daemon::{Daemon, eventually};
-use orlop_tests::http;
+use orlop_tests::{http, port};
 
 const PAGE: &str = "orlop serves this page from a container\n";
 
@@ -93,7 +93,7 @@ fn mapping(protocol: Protocol, port: u16, host_ip: &str) -> PortMapping {
 /// UDP and TCP at one port, at one address, at an address of IPv6, all of it over the node's own.
 #[tokio::test]
 async fn ports_of_the_node_lead_in_every_transport_and_family() {
-    let (all, one, six, sctp) = (free_port(), free_port(), free_port(), free_port());
+    let (all, one, six, sctp) = (port::free(), port::free(), port::free(), port::free());
     let daemon = Daemon::start("every-port").await;
     // The node's own addresses on the pods' network: the first of each.
     let subnet6 = daemon.number.subnet6();
@@ -141,7 +141,7 @@ async fn ports_of_the_node_lead_in_every_transport_and_family() {
 async fn a_port_is_had_by_pod_after_pod() {
     let daemon = Daemon::start("one-port").await;
     let mut client = daemon.client().await;
-    let port = free_port();
+    let port = port::free();
     for number in 0..100 {
         let mut config = pod(&format!("p{number}"), &daemon.logs("p"));
         config.port_mappings = vec![mapping(Protocol::Udp, port, "")];
@@ -156,11 +156,6 @@ async fn a_port_is_had_by_pod_after_pod() {
     }
     drop(client);
     daemon.end().await;
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
-    listener.local_addr().expect("its number").port()
 }
 
 #[tokio::test]
@@ -197,7 +192,7 @@ async fn a_pod_answers_at_its_addresses() {
 
 #[tokio::test]
 async fn a_port_of_the_node_leads_to_the_pod() {
-    let port = free_port();
+    let port = port::free();
     let mapping = PortMapping {
         protocol: Protocol::Tcp.into(),
         container_port: 80,
@@ -216,7 +211,7 @@ async fn a_port_of_the_node_leads_to_the_pod() {
 
 #[tokio::test]
 async fn a_pod_of_the_node_s_network_has_the_node_s() {
-    let port = free_port();
+    let port = port::free();
     let mut stage =
         Stage::with("host-network", |pod| namespaces(pod).network = NamespaceMode::Node.into()).await;
     let status = stage.client.pod_status(&stage.pod_id).await.expect("its status");

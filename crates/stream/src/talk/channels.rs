@@ -133,6 +133,22 @@ pub(crate) async fn talk(
     }
 }
 
+/// The next piece of a message, and whether it is the last; pings on the way are answered.
+///
+/// # Errors
+/// How the conversation ends, if no more comes.
+pub(super) async fn heard(messages: &mut Messages<'_>, outbox: &Outbox) -> Result<(Bytes, bool), Ending> {
+    loop {
+        match messages.next().await {
+            Err(fault) => return Err(Ending::Broken(fault)),
+            Ok(None) => return Err(Ending::Gone),
+            Ok(Some(Event::Close(code))) => return Err(Ending::Closed(code)),
+            Ok(Some(Event::Ping(payload))) => outbox.websocket(pong(&payload)).await,
+            Ok(Some(Event::Piece { piece, last, .. })) => return Ok((piece, last)),
+        }
+    }
+}
+
 async fn listen(
     messages: &mut Messages<'_>,
     outbox: &Outbox,
@@ -142,15 +158,9 @@ async fn listen(
 ) -> Ending {
     let mut sizes = Sizes::default();
     loop {
-        let (piece, last) = match messages.next().await {
-            Err(fault) => return Ending::Broken(fault),
-            Ok(None) => return Ending::Gone,
-            Ok(Some(Event::Close(code))) => return Ending::Closed(code),
-            Ok(Some(Event::Ping(payload))) => {
-                outbox.websocket(pong(&payload)).await;
-                continue;
-            }
-            Ok(Some(Event::Piece { piece, last, .. })) => (piece, last),
+        let (piece, last) = match heard(messages, outbox).await {
+            Ok(heard) => heard,
+            Err(ending) => return ending,
         };
         match channels.read(piece, last) {
             Err(fault) => return Ending::Broken(fault),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::channels::{Channels, Said};
+use super::channels::{Channels, Said, heard};
 use super::forward::{Forward, INPUT};
 use crate::connection::Ending;
 use crate::inbox::Inbox;
@@ -21,8 +21,6 @@ use crate::limits::Limits;
 use crate::outbox::{Lane, Outbox};
 use crate::session::Ports;
 use crate::source::{Messages, Source};
-use crate::websocket::decode::Event;
-use crate::websocket::encode::pong;
 
 /// The most ports of one connection: their channels have to be digits and what follows them, in one byte.
 pub(crate) const MOST: usize = 32;
@@ -65,15 +63,9 @@ pub(crate) async fn talk(
 async fn listen(messages: &mut Messages<'_>, outbox: &Outbox, ports: &[Port], limits: &Limits) -> Ending {
     let mut channels = Channels::new(outbox.form(), 4);
     loop {
-        let (piece, last) = match messages.next().await {
-            Err(fault) => return Ending::Broken(fault),
-            Ok(None) => return Ending::Gone,
-            Ok(Some(Event::Close(code))) => return Ending::Closed(code),
-            Ok(Some(Event::Ping(payload))) => {
-                outbox.websocket(pong(&payload)).await;
-                continue;
-            }
-            Ok(Some(Event::Piece { piece, last, .. })) => (piece, last),
+        let (piece, last) = match heard(messages, outbox).await {
+            Ok(heard) => heard,
+            Err(ending) => return ending,
         };
         let (channel, bytes) = match channels.read(piece, last) {
             Err(fault) => return Ending::Broken(fault),
