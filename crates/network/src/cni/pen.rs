@@ -57,7 +57,7 @@ impl Pens {
         v1.or_else(|| Some(Pens { directory: below(hierarchies.unified()?), home: None }))
     }
 
-    /// Ends what plugins of an earlier daemon do still, since it may undo what this one does. They have [`GRACE`] to end by
+    /// Ends what plugins of an earlier daemon do still, since it may undo what this one does. They have a second to end by
     /// themselves: one that is killed between two of its own files leaves what its own DEL does not find. Blocks.
     pub fn sweep(&self) {
         let entries = std::fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
