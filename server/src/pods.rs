@@ -6,6 +6,7 @@
 //! | [`pod`], [`container`] | one pod, one container: its state, and what waits for it |
 //! | [`up`], [`connect`] | a pod is made, and gets its network |
 //! | [`create`], [`plan`], [`volumes`] | a container is made: request, OCI spec, plan |
+//! | [`edits`] | those who may change a container between spec and plan |
 //! | [`deeds`] | a container is launched, asked to end, killed |
 //! | [`exec`] | a process beside the first |
 //! | [`update`], [`sums`] | limits become others |
@@ -26,6 +27,7 @@ pub(crate) mod container;
 pub(crate) mod create;
 mod deeds;
 pub(crate) mod down;
+mod edits;
 pub(crate) mod exec;
 pub(crate) mod ledger;
 pub(crate) mod plan;

@@ -103,7 +103,7 @@ pub struct Device {
     pub permissions: String,
 }
 
-/// Limits of a container, as CRI gives them; 0 or empty: none asked for.
+/// Limits of a container: those that CRI gives, and those that only plugins and OCI specs know. 0, empty and none: not asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resources {
     /// CFS period, microseconds.
@@ -126,6 +126,52 @@ pub struct Resources {
     pub hugepages: Vec<(String, u64)>,
     /// Files of cgroup v2 and their values.
     pub unified: BTreeMap<String, String>,
+    /// What CRI has no word for; mostly there is none.
+    pub further: Option<Box<Further>>,
+}
+
+/// Limits that CRI has no word for: of plugins, of OCI specs. 0, empty and none: not asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Further {
+    /// CPU time for real-time tasks, microseconds a period.
+    pub cpu_realtime_runtime: i64,
+    /// Its period.
+    pub cpu_realtime_period: u64,
+    /// CPU time that may be saved up and used at once, microseconds.
+    pub cpu_burst: Option<u64>,
+    /// Whether it runs only where nobody else wants the CPU (`cpu.idle`): 1, or 0.
+    pub cpu_idle: Option<i64>,
+    /// Bytes below which memory is not taken from it while there is other.
+    pub memory_reservation: i64,
+    /// 0 to 100: how willingly it is swapped out (v1).
+    pub memory_swappiness: Option<u64>,
+    /// Whether a container that is over its limit waits instead of being killed (v1).
+    pub memory_disable_oom_killer: bool,
+    /// Processes and threads; -1 for no limit.
+    pub pids_limit: Option<i64>,
+    /// Input and output of block devices.
+    pub block_io: BlockIo,
+    /// Of an RDMA device by name: handles and objects.
+    pub rdma: Vec<(String, Option<u32>, Option<u32>)>,
+}
+
+/// Limits of input and output; devices by major and minor number.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BlockIo {
+    /// Relative weight, 10 to 1000.
+    pub weight: Option<u16>,
+    /// Relative weight against its children, 10 to 1000 (v1).
+    pub leaf_weight: Option<u16>,
+    /// Relative weights by device.
+    pub weight_devices: Vec<(u64, u64, u16)>,
+    /// Bytes read a second.
+    pub read_bps: Vec<(u64, u64, u64)>,
+    /// Bytes written a second.
+    pub write_bps: Vec<(u64, u64, u64)>,
+    /// Reads a second.
+    pub read_iops: Vec<(u64, u64, u64)>,
+    /// Writes a second.
+    pub write_iops: Vec<(u64, u64, u64)>,
 }
 
 /// Who runs a container's program.

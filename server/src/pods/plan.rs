@@ -22,6 +22,7 @@ use orlop_spec::{c_path, oci};
 use orlop_wire::plan::{Cgroup, Operation, Plan, Stdio};
 
 use super::container::Container;
+use super::edits::Draft;
 use super::pod::Pod;
 use super::{Core, Places};
 use crate::config::Config;
@@ -130,12 +131,15 @@ impl Making<'_> {
             target_pid: target_pid.as_ref(),
             cgroups_path: &cgroup_path,
         };
-        let composed = oci::container(&input)?;
+        let mut draft =
+            Draft { composed: oci::container(&input)?, resources: self.config.resources.clone() };
+        super::edits::edit(self, &mut draft)?;
+        let Draft { composed, resources } = draft;
         for warning in &composed.warnings {
             tracing::warn!(container = self.container.id.short(), "{warning}");
         }
         self.filter(&composed.spec)?;
-        let cgroups = self.cgroups(&cgroup_path, &composed.spec)?;
+        let cgroups = self.cgroups(&cgroup_path, &composed.spec, &resources)?;
         self.lower(&composed, &node, &slots, cgroups)
     }
 
@@ -223,8 +227,8 @@ impl Making<'_> {
         format!("{}/{}", directory.trim_end_matches('/'), self.config.log_path)
     }
 
-    fn cgroups(&self, path: &str, spec: &Spec) -> Result<Cgroups, Report> {
-        if let Some(report) = orlop_cgroup::unsupported(&self.core.node.hierarchies, &self.config.resources) {
+    fn cgroups(&self, path: &str, spec: &Spec, asked: &Resources) -> Result<Cgroups, Report> {
+        if let Some(report) = orlop_cgroup::unsupported(&self.core.node.hierarchies, asked) {
             return Err(Report { stage: format!("config.{}", report.stage), ..report });
         }
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
@@ -234,8 +238,7 @@ impl Making<'_> {
             .iter()
             .map(rule)
             .collect();
-        let mut planned =
-            orlop_cgroup::plan(&self.core.node.hierarchies, path, &self.config.resources, &rules)
+        let mut planned = orlop_cgroup::plan(&self.core.node.hierarchies, path, asked, &rules)
                 .map_err(|error| Report::new(Kind::BadRequest, "config.linux.resources", path, error))?;
         planned.cgroups.splice(0..0, self.pod_cgroup()?);
         Ok(planned)

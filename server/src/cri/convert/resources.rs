@@ -152,5 +152,6 @@ pub(crate) fn resources(field: &str, asked: &LinuxContainerResources) -> Result<
         cpuset_mems: cpuset(&of("cpuset_mems"), &asked.cpuset_mems)?,
         hugepages: hugepages(field, asked)?,
         unified: asked.unified.clone(),
+        further: None,
     })
 }

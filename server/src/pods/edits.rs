@@ -1,0 +1,26 @@
+//! Between spec and plan: those who may change a container before it is made, one after the other.
+//!
+//! *Invariant:* all of them change the same draft, each sees what those before it did, and what one of them refuses is refused
+//! before anything of the container runs. What comes out is lowered, whoever carries it out.
+
+use orlop_model::container::Resources;
+use orlop_model::report::Report;
+use orlop_spec::oci::Composed;
+
+use super::plan::Making;
+
+/// A container on its way from a request to a plan.
+pub(super) struct Draft {
+    /// Its spec.
+    pub(super) composed: Composed,
+    /// Its limits, of which cgroups are made.
+    pub(super) resources: Resources,
+}
+
+/// Lets each of them change the draft.
+///
+/// # Errors
+/// What one of them refuses, by the field that asked for it.
+pub(super) fn edit(_making: &Making<'_>, _draft: &mut Draft) -> Result<(), Report> {
+    Ok(())
+}
