@@ -21,6 +21,7 @@ pub(super) struct Draft {
 ///
 /// # Errors
 /// What one of them refuses, by the field that asked for it.
+#[expect(clippy::unnecessary_wraps, reason = "nobody refuses anything yet")]
 pub(super) fn edit(_making: &Making<'_>, _draft: &mut Draft) -> Result<(), Report> {
     Ok(())
 }

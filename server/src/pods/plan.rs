@@ -131,8 +131,7 @@ impl Making<'_> {
             target_pid: target_pid.as_ref(),
             cgroups_path: &cgroup_path,
         };
-        let mut draft =
-            Draft { composed: oci::container(&input)?, resources: self.config.resources.clone() };
+        let mut draft = Draft { composed: oci::container(&input)?, resources: self.config.resources.clone() };
         super::edits::edit(self, &mut draft)?;
         let Draft { composed, resources } = draft;
         for warning in &composed.warnings {
@@ -239,7 +238,7 @@ impl Making<'_> {
             .map(rule)
             .collect();
         let mut planned = orlop_cgroup::plan(&self.core.node.hierarchies, path, asked, &rules)
-                .map_err(|error| Report::new(Kind::BadRequest, "config.linux.resources", path, error))?;
+            .map_err(|error| Report::new(Kind::BadRequest, "config.linux.resources", path, error))?;
         planned.cgroups.splice(0..0, self.pod_cgroup()?);
         Ok(planned)
     }

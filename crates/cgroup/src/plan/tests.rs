@@ -86,6 +86,7 @@ fn limits() -> Resources {
         cpuset_mems: String::new(),
         hugepages: vec![("2MB".into(), 4 << 20), ("1GB".into(), 0)],
         unified: BTreeMap::new(),
+        further: None,
     }
 }
 
