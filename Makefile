@@ -5,7 +5,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(shell sed -n 's/^target = "\(.*\)"/\1/p' .cargo/config.toml)
 BUILT := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)
 
-.PHONY: help deps build programs test run down bench fmt clean
+.PHONY: help deps build programs test run down bench bench-quick fmt clean
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -40,6 +40,10 @@ down:
 ## make bench   orlop beside its peers on this machine (PEERS: where their install.sh and the benchmark are)
 bench: build
 	@tests/bench.sh
+
+## make bench-quick   each step beside those of an earlier build (BEFORE: the directory of its programs)
+bench-quick: build
+	@tests/bench-quick.sh
 
 ## make fmt     format the source
 fmt:
