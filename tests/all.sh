@@ -51,7 +51,13 @@ passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
 
 if [ -n "${CRITEST:-}" ]; then check conformance tests/conformance.sh; else absent "the conformance suite of CRI: CRITEST names none"; fi
 absent "the OCI runtime validation suite: orlop-oci is planned"
-[ -e /sys/fs/cgroup/cgroup.controllers ] || absent "limits on a machine with cgroup v2 alone: this one has not"
+if [ -n "${VM_SH:-}" ] && [ -n "${VM_DIR:-}" ]; then
+  tests/vm.sh 2>&1 | tee "$out/vm.log"
+  read -r ok bad < <(awk '{ print $1 + 0, $3 + 0 }' "$out/vm.counts")
+  passed=$((passed + ok)) failed=$((failed + bad))
+else
+  absent "pure cgroup v2, systemd, AppArmor: VM_SH and VM_DIR name no virtual machine"
+fi
 
 echo "$passed passed, $failed failed, $skipped skipped" >"$out/counts"
 [ "$failed" = 0 ]

@@ -34,6 +34,13 @@ use traces::Traces;
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// [`PATIENCE`], times `ORLOP_TEST_PATIENCE` where that is set: for machines that are emulated.
+#[must_use]
+pub fn patience() -> Duration {
+    let times = std::env::var("ORLOP_TEST_PATIENCE").ok().and_then(|times| times.parse::<u32>().ok());
+    PATIENCE * times.unwrap_or(1)
+}
+
 /// The program `name` of those that are tested.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
@@ -45,11 +52,11 @@ pub fn program(name: &str) -> PathBuf {
 /// Waits until `holds`, asking again and again.
 ///
 /// # Panics
-/// If it does not within [`PATIENCE`].
+/// If it does not within [`patience`].
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while !holds().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {:?}: {what}", patience());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -293,7 +300,7 @@ impl Daemon {
     /// If it does neither.
     pub async fn answers(&mut self) -> bool {
         let socket = self.socket().display().to_string();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             if let Ok(mut client) = Client::connect(&socket).await
                 && client.runtime.version(VersionRequest::default()).await.is_ok()
@@ -350,7 +357,7 @@ impl Daemon {
     pub fn stop(&mut self) {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a process's number");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("its own child");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let status = loop {
             if let Some(status) = self.ended() {
                 break status;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::daemon::traces::{Trace, entries};
-use crate::daemon::{Daemon, PATIENCE};
+use crate::daemon::{Daemon, patience};
 
 /// The most memory (PSS, bytes) that a daemon may have in any test: far more than it needs, far less than what a leak comes to.
 const MEMORY: u64 = 64 << 20;
@@ -47,7 +47,7 @@ impl Leaks {
     }
 
     async fn settle(&self, since: &str, look: impl Fn() -> Vec<String>) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let left = look();
             if left.is_empty() {
