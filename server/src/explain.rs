@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use orlop_model::report::Report;
 use orlop_proto::orlop::v1::{
-    CgroupFact, ExplainResponse, LayerFact, MountFact, NamespaceFact, ShimFact, Stage, ThingKind,
+    CgroupFact, ConfinementFact, ExplainResponse, LayerFact, MountFact, NamespaceFact, ShimFact, Stage,
+    ThingKind,
 };
 use orlop_wire::code::Wire as _;
 use orlop_wire::plan::Plan;
@@ -147,6 +148,7 @@ fn of_container(core: &Core, container: &Arc<Container>, plan: bool) -> ExplainR
         answer.namespaces = namespaces(born.pid, container);
         answer.cgroups = cgroups(born.pid);
         answer.mounts = mounts(born.pid);
+        answer.confinement = Some(confinement(born.pid));
         answer.shim = Some(ShimFact {
             pid: born.shim,
             memory_bytes: pss(born.shim),
@@ -192,6 +194,32 @@ fn namespaces(pid: i32, container: &Container) -> Vec<NamespaceFact> {
             }
         })
         .collect()
+}
+
+fn confinement(pid: i32) -> ConfinementFact {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let said = |file| read(file).trim_end_matches(['\0', '\n']).to_owned();
+    let status = read("status");
+    let line = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap_or_default().trim().to_owned()
+    };
+    let mask = |name| u64::from_str_radix(&line(name), 16).unwrap_or_default();
+    let selinux = Path::new("/sys/fs/selinux/enforce").exists();
+    ConfinementFact {
+        apparmor: said("attr/apparmor/current"),
+        selinux: if selinux { said("attr/current") } else { String::new() },
+        // proc_pid_status(5).
+        seccomp: match line("Seccomp").as_str() {
+            "1" => "strict",
+            "2" => "filter",
+            _ => "none",
+        }
+        .to_owned(),
+        no_new_privs: line("NoNewPrivs") == "1",
+        effective: mask("CapEff"),
+        bounding: mask("CapBnd"),
+    }
 }
 
 fn cgroups(pid: i32) -> Vec<CgroupFact> {

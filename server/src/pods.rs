@@ -5,7 +5,8 @@
 //! | [`table`] | who exists, by id, prefix and name |
 //! | [`pod`], [`container`] | one pod, one container: its state, and what waits for it |
 //! | [`up`], [`connect`] | a pod is made, and gets its network |
-//! | [`create`], [`plan`], [`volumes`] | a container is made: request, OCI spec, plan |
+//! | [`create`], [`plan`], [`volumes`], [`travel`] | a container is made: request, OCI spec, plan |
+//! | [`confine`] | AppArmor profiles, chosen and loaded |
 //! | [`edits`] | those who may change a container between spec and plan |
 //! | [`deeds`] | a container is launched, asked to end, killed |
 //! | [`exec`] | a process beside the first |
@@ -22,6 +23,7 @@
 //!
 //! *Invariant:* no handler owns anything. No lock is held while something is waited for.
 
+pub(crate) mod confine;
 mod connect;
 pub(crate) mod container;
 pub(crate) mod create;
@@ -36,6 +38,7 @@ pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod sums;
 pub(crate) mod table;
+mod travel;
 pub(crate) mod up;
 pub(crate) mod update;
 mod volumes;
@@ -65,6 +68,7 @@ pub(crate) struct Core {
     pub(crate) node: Node,
     pub(crate) shim: Program,
     pub(crate) seccomp: plan::Profiles,
+    pub(crate) apparmor: confine::Loader,
     pub(crate) table: Table,
     pub(crate) tokens: crate::streams::tokens::Tokens,
     pub(crate) events: Events,

@@ -19,6 +19,7 @@ mod place;
 pub(crate) mod root;
 mod terminal;
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use orlop_wire::plan::Operation;
@@ -91,18 +92,20 @@ pub(crate) struct Child<'a> {
     pub(crate) trees: Vec<Option<OwnedFd>>,
     /// How many of them are bound.
     pub(crate) bound: usize,
+    /// The SELinux context of overlays, once it is said.
+    pub(crate) context: Option<&'a CStr>,
 }
 
-impl Child<'_> {
+impl<'a> Child<'a> {
     /// Carries out `operations`; says what failed and ends the process if one of them did.
-    pub(crate) fn be_born(mut self, operations: &[Operation]) -> ! {
+    pub(crate) fn be_born(mut self, operations: &'a [Operation]) -> ! {
         let Failed { operation, errno } = self.carry_out(operations);
         // If nobody hears it, the exit status says at least that it failed.
         let _ = rustix::io::write(self.report, &Failed { operation, errno }.to_bytes());
         birth::leave(127)
     }
 
-    fn carry_out(&mut self, operations: &[Operation]) -> Failed {
+    fn carry_out(&mut self, operations: &'a [Operation]) -> Failed {
         if let Err(errno) = identity::die_with_shim() {
             return Failed { operation: 0, errno: errno.raw_os_error() };
         }
@@ -144,7 +147,7 @@ impl Child<'_> {
         tree.ok_or(Errno::BADF)
     }
 
-    fn perform(&mut self, operation: &Operation) -> Result<(), Errno> {
+    fn perform(&mut self, operation: &'a Operation) -> Result<(), Errno> {
         use Operation as O;
         match operation {
             O::Join { slot, kind } => namespaces::join(self.slot(*slot)?, *kind),
@@ -156,9 +159,13 @@ impl Child<'_> {
             O::Propagation { flags } | O::RootPropagation { flags } => {
                 root::propagate(rustix::fs::CWD, c"/", *flags)
             }
+            O::MountContext { label } => {
+                self.context = Some(label);
+                Ok(())
+            }
             O::Overlay { lower, upper, work, volatile, place } => {
                 let own = root::Own { upper, work, volatile: *volatile };
-                self.root = Some(root::overlay(lower, own, place)?);
+                self.root = Some(root::overlay(lower, own, self.context, place)?);
                 Ok(())
             }
             O::Directory { source, place } => {
@@ -169,7 +176,7 @@ impl Child<'_> {
                 mounts::fresh(self.root()?, kind, source, target, *attributes, options)
             }
             O::Layers { lower, target, attributes } => {
-                mounts::layers(self.root()?, lower, target, *attributes)
+                mounts::layers(self.root()?, lower, self.context, target, *attributes)
             }
             O::Bind { target, how, .. } => {
                 let tree = self.next_tree()?;
@@ -216,6 +223,7 @@ impl Child<'_> {
             O::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
             O::Seccomp { program, flags } => orlop_sys::security::set_filter(program, *flags),
             O::Session => rustix::process::setsid().map(drop),
+            O::Attribute { name, value } => identity::attribute(name, value),
             O::Keyring { name } => orlop_sys::security::join_session_keyring(name),
             O::Execute { candidates, .. } => self.execute(candidates),
             // All others were performed by the caller of this.

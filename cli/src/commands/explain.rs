@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use clap::Args;
-use orlop_proto::orlop::v1::{ExplainRequest, ExplainResponse, NamespaceFact, ThingKind};
+use orlop_proto::orlop::v1::{ConfinementFact, ExplainRequest, ExplainResponse, NamespaceFact, ThingKind};
 use orlop_proto::runtime::v1::LinuxContainerResources;
 
 use crate::args::Style;
@@ -63,6 +63,7 @@ fn tree(facts: &ExplainResponse) -> Tree {
     tree.group("namespaces", namespaces(&facts.namespaces));
     let cgroups = facts.cgroups.iter().map(|fact| [fact.hierarchy.clone(), fact.path.clone()]);
     tree.group("cgroups", aligned(cgroups.collect()));
+    tree.group("confined by", facts.confinement.iter().flat_map(confinement));
     let layers = facts.layers.iter().map(|layer| {
         let size = format!("{:>9}", size::words(layer.size));
         [text::short(&layer.diff_id).to_owned(), size, layer.path.clone()]
@@ -146,6 +147,19 @@ fn namespaces(facts: &[NamespaceFact]) -> Vec<String> {
     aligned(rows.collect())
 }
 
+fn confinement(fact: &ConfinementFact) -> Vec<String> {
+    let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text::escape(text) };
+    let masks = format!("{:#x}, at most {:#x}", fact.effective, fact.bounding);
+    let rows = [
+        ["AppArmor".to_owned(), or_none(&fact.apparmor)],
+        ["SELinux".to_owned(), or_none(&fact.selinux)],
+        ["seccomp".to_owned(), or_none(&fact.seccomp)],
+        ["no_new_privs".to_owned(), if fact.no_new_privs { "yes" } else { "no" }.to_owned()],
+        ["capabilities".to_owned(), masks],
+    ];
+    aligned(rows.into())
+}
+
 fn shim(facts: &ExplainResponse) -> Vec<String> {
     let Some(shim) = facts.shim.as_ref().filter(|shim| shim.pid != 0) else { return Vec::new() };
     let mut lines = vec![format!("process {}, {} of memory (PSS)", shim.pid, size::words(shim.memory_bytes))];
@@ -200,6 +214,14 @@ mod tests {
                 target: "/proc".into(),
                 options: vec!["ro".into(), "nosuid".into()],
             }],
+            confinement: Some(ConfinementFact {
+                apparmor: "orlop-default (enforce)".into(),
+                selinux: String::new(),
+                seccomp: "filter".into(),
+                no_new_privs: true,
+                effective: 0x400,
+                bounding: 0xa804_25fb,
+            }),
             addresses: vec!["10.88.0.2".into()],
             host_veth: "orlop0".into(),
             shim: Some(ShimFact { pid: 9, memory_bytes: 155_648, cgroup: "/orlop/shims".into() }),
@@ -228,6 +250,12 @@ container web  0123456789ab  running
 │  └─ pid   4028  shared with bbbbbbbbbbbb
 ├─ cgroups
 │  └─ memory  /kubepods/x
+├─ confined by
+│  ├─ AppArmor      orlop-default (enforce)
+│  ├─ SELinux       none
+│  ├─ seccomp       filter
+│  ├─ no_new_privs  yes
+│  └─ capabilities  0x400, at most 0xa80425fb
 ├─ layers, the topmost first
 │  └─ cccccccccccc    4.0 KiB  /l/c
 ├─ mounts: where, what, how

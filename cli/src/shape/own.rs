@@ -34,6 +34,16 @@ pub(crate) fn explained(facts: &ExplainResponse) -> Value {
         .shim
         .as_ref()
         .map(|shim| json!({"pid": shim.pid, "memoryBytes": shim.memory_bytes, "cgroup": shim.cgroup}));
+    let confinement = facts.confinement.as_ref().map(|fact| {
+        json!({
+            "apparmor": fact.apparmor,
+            "selinux": fact.selinux,
+            "seccomp": fact.seccomp,
+            "noNewPrivs": fact.no_new_privs,
+            "effective": format!("{:016x}", fact.effective),
+            "bounding": format!("{:016x}", fact.bounding),
+        })
+    });
     json!({
         "kind": word(facts.kind().as_str_name(), "THING_KIND_"),
         "id": facts.id,
@@ -56,6 +66,7 @@ pub(crate) fn explained(facts: &ExplainResponse) -> Value {
         "ledger": facts.things,
         "resources": facts.resources.as_ref().map(super::container::limits),
         "overhead": facts.overhead.as_ref().map(super::container::limits),
+        "confinement": confinement,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pod::Seccomp;
+use crate::pod::{AppArmor, Seccomp};
 
 /// Who a container is within its pod. Two requests with both the same are the same request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,6 +81,8 @@ pub struct Mount {
     pub recursive_read_only: bool,
     /// How mounts travel.
     pub propagation: Propagation,
+    /// Further options that restrict it, as mount(8) names them: `noexec`, `rnosuid`.
+    pub options: Vec<String>,
 }
 
 /// An image, or a directory of one, that is mounted into a container.
@@ -241,4 +243,6 @@ pub struct Security {
     pub readonly_paths: Vec<String>,
     /// Its filter of system calls.
     pub seccomp: Seccomp,
+    /// Its AppArmor profile.
+    pub apparmor: AppArmor,
 }

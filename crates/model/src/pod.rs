@@ -117,3 +117,17 @@ pub enum Seccomp {
     /// A profile in a file of the node.
     Localhost(String),
 }
+
+/// An AppArmor profile, as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AppArmor {
+    /// Nothing is said: the runtime's own profile, where there can be one.
+    #[default]
+    Unsaid,
+    /// None.
+    Unconfined,
+    /// The runtime's own profile.
+    RuntimeDefault,
+    /// One that is loaded on the node, by its name.
+    Localhost(String),
+}

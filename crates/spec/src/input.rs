@@ -36,6 +36,8 @@ pub struct Input<'a> {
     /// The content of the seccomp profile: of the file that the request names or, for `RuntimeDefault`, the node's own default where
     /// its configuration names one.
     pub seccomp_profile: Option<&'a [u8]>,
+    /// The AppArmor profile that confines it, by its name; none: none does.
+    pub apparmor: Option<&'a str>,
     /// The PID namespace of the container that `PidNamespace::Target` names.
     pub target_pid: Option<&'a PathBuf>,
     /// The container's cgroup, as the OCI spec's `cgroupsPath` has it; may be empty.

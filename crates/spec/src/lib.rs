@@ -6,6 +6,7 @@
 //! | [`accounts`] | users and groups as the container's own `/etc/passwd` and `/etc/group` name them |
 //! | [`oci`] | request, image and pod become an OCI runtime spec |
 //! | [`seccomp`] | profiles, the default one, and their way to BPF |
+//! | [`apparmor`] | the default profile of AppArmor |
 //! | [`lower`] | an OCI runtime spec becomes a flat list of kernel operations |
 //! | [`text`] | a plan as people read it |
 //! | [`capability`] | capabilities by name, number and mask |
@@ -16,6 +17,7 @@
 //! without root. What is read from disk comes in as bytes.
 
 pub mod accounts;
+pub mod apparmor;
 pub mod capability;
 pub mod files;
 pub mod input;

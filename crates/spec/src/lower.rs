@@ -131,7 +131,7 @@ pub fn lower(spec: &Spec, facts: &Facts<'_>) -> Result<Plan, Report> {
         cgroups: facts.cgroups.clone(),
         unified: facts.unified.clone(),
         oom: facts.oom.clone(),
-        operations: process::birth(process),
+        operations: process::birth(process)?,
         stdio: Stdio { terminal: process.terminal().unwrap_or(false), ..facts.stdio.clone() },
     };
     let all = &mut plan.operations;

@@ -31,6 +31,7 @@ pub(crate) struct Scene {
     pub(crate) devices: Vec<Granted>,
     pub(crate) images: Vec<Vec<PathBuf>>,
     pub(crate) profile: Option<Vec<u8>>,
+    pub(crate) apparmor: Option<String>,
     pub(crate) target: Option<PathBuf>,
     pub(crate) filters: Filters,
 }
@@ -137,6 +138,7 @@ impl Scene {
             devices: Vec::new(),
             images: Vec::new(),
             profile: None,
+            apparmor: None,
             target: None,
             filters: Filters::default(),
         }
@@ -154,6 +156,7 @@ impl Scene {
             devices: &self.devices,
             images: &self.images,
             seccomp_profile: self.profile.as_deref(),
+            apparmor: self.apparmor.as_deref(),
             target_pid: self.target.as_ref(),
             cgroups_path: "/kubepods/pod1/main",
         }

@@ -238,6 +238,8 @@ fn process(operation: &Operation) -> Option<String> {
             )
         }
         O::Keyring { name } => format!("keyring {}", shown(name)),
+        O::Attribute { name, value } => format!("attribute {} = {}", shown(name), shown(value)),
+        O::MountContext { label } => format!("mount context {}", shown(label)),
         _ => return None,
     })
 }

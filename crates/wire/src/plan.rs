@@ -340,6 +340,19 @@ pub enum Operation {
         /// `MOUNT_ATTR_*` of `mount_setattr(2)`; of the first four alone.
         attributes: u64,
     },
+    /// Write one of the process's security attributes (`proc_pid_attr(5)`), by way of the host's /proc: what a program is confined by
+    /// from the next execve(2) on, for one.
+    40 => Attribute {
+        /// File below `/proc/thread-self/attr`: `apparmor/exec`, `exec`.
+        name: CString,
+        /// What is written.
+        value: CString,
+    },
+    /// The SELinux context that all files of overlays have that are mounted afterwards: the root, images.
+    41 => MountContext {
+        /// The context.
+        label: CString,
+    },
 }}
 
 wire! {
@@ -397,6 +410,8 @@ impl Operation {
             O::Execute { .. } => "exec",
             O::Session => "session",
             O::Keyring { .. } => "keyring",
+            O::Attribute { .. } => "security attribute",
+            O::MountContext { .. } => "mount context",
         }
     }
 
@@ -426,6 +441,8 @@ impl Operation {
             O::Become { uid, gid, .. } => format!("{uid}:{gid}"),
             O::OomScoreAdj { score } => score.to_string(),
             O::Rlimit { resource, .. } => resource.to_string(),
+            O::Attribute { name, value } => format!("{} of {}", text(value), text(name)),
+            O::MountContext { label } => text(label),
             O::Join { .. }
             | O::JoinContainer { .. }
             | O::Unshare { .. }

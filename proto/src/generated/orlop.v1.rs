@@ -141,6 +141,29 @@ pub struct ExplainResponse {
     pub overhead: ::core::option::Option<
         super::super::runtime::v1::LinuxContainerResources,
     >,
+    /// What its first process is confined by, as the kernel says now; absent where none runs.
+    #[prost(message, optional, tag = "25")]
+    pub confinement: ::core::option::Option<ConfinementFact>,
+}
+/// What a process is confined by.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfinementFact {
+    /// Profile of AppArmor and how it is meant, "orlop-default (enforce)"; empty where the kernel has none.
+    #[prost(string, tag = "1")]
+    pub apparmor: ::prost::alloc::string::String,
+    /// Context of SELinux; empty where the kernel has none.
+    #[prost(string, tag = "2")]
+    pub selinux: ::prost::alloc::string::String,
+    /// Filters of system calls: none, strict, filter.
+    #[prost(string, tag = "3")]
+    pub seccomp: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
+    pub no_new_privs: bool,
+    /// Capabilities that count now, and those that it may ever have, as masks.
+    #[prost(uint64, tag = "5")]
+    pub effective: u64,
+    #[prost(uint64, tag = "6")]
+    pub bounding: u64,
 }
 /// A namespace that something lives in.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -119,6 +119,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     if let Some(top) = layers.first() {
         like(&layer.join("upper"), top)?;
     }
+    super::travel::check(config)?;
     let volumes = super::volumes::volumes(core, container, config, &layer)?;
     crate::failpoint::pass("container.made.layer");
 

@@ -116,6 +116,7 @@ impl Making<'_> {
         let node = self.node();
         let devices = self.devices()?;
         let profile = self.profile()?;
+        let apparmor = self.apparmor()?;
         let cgroup_path = self.core.container_cgroup(self.container);
         let input = Input {
             container: &self.container.id,
@@ -128,6 +129,7 @@ impl Making<'_> {
             devices: &devices,
             images: &self.images,
             seccomp_profile: profile.as_deref(),
+            apparmor: apparmor.as_deref(),
             target_pid: target_pid.as_ref(),
             cgroups_path: &cgroup_path,
         };
@@ -137,6 +139,7 @@ impl Making<'_> {
         for warning in &composed.warnings {
             tracing::warn!(container = self.container.id.short(), "{warning}");
         }
+        self.confined(&composed.spec)?;
         self.filter(&composed.spec)?;
         let cgroups = self.cgroups(&cgroup_path, &composed.spec, &resources)?;
         self.lower(&composed, &node, &slots, cgroups)
@@ -304,6 +307,22 @@ impl Making<'_> {
             Seccomp::Localhost(path) => oci::in_profile(path, report),
             Seccomp::RuntimeDefault | Seccomp::Unconfined => report,
         })
+    }
+
+    /// Whether the kernel can confine the process as the spec says, whoever wrote that.
+    fn confined(&self, spec: &Spec) -> Result<(), Report> {
+        let process = spec.process().as_ref();
+        let profile = process.and_then(|process| process.apparmor_profile().as_deref()).unwrap_or_default();
+        if self.core.node.door.apparmor || matches!(profile, "" | "unconfined") {
+            return Ok(());
+        }
+        let cause = "the kernel of this node has no AppArmor, or it is turned off";
+        Err(Report { kind: Kind::Unsupported, ..Report::field("process.apparmorProfile", profile, cause) })
+    }
+
+    fn apparmor(&self) -> Result<Option<String>, Report> {
+        let (core, security) = (self.core, &self.config.security);
+        core.apparmor.choose(&security.apparmor, security.privileged, core.node.door.apparmor)
     }
 
     fn profile(&self) -> Result<Option<Vec<u8>>, Report> {

@@ -1,5 +1,7 @@
 //! Who the program is and what it may do.
 
+use std::ffi::CStr;
+
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -27,6 +29,14 @@ pub(super) fn oom_score_adj(score: i32) -> Result<(), Errno> {
     let unused = left.len();
     let length = text.len() - unused;
     rustix::io::write(file, &text[..length]).map(drop)
+}
+
+/// `proc_pid_attr(5)`, by way of the host's /proc. The kernel takes a value in one write.
+pub(super) fn attribute(name: &CStr, value: &CStr) -> Result<(), Errno> {
+    let (path, write) = (OFlags::PATH | OFlags::DIRECTORY, OFlags::WRONLY);
+    let directory = rustix::fs::openat(CWD, "/proc/thread-self/attr", path | OFlags::CLOEXEC, Mode::empty())?;
+    let file = rustix::fs::openat(directory, name, write | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(file, value.to_bytes()).map(drop)
 }
 
 /// prctl(2), `PR_CAPBSET_DROP`, of every capability not in `keep`.

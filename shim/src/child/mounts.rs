@@ -47,18 +47,20 @@ pub(super) fn fresh(
 pub(super) fn layers(
     root: BorrowedFd<'_>,
     lower: &[CString],
+    context: Option<&CStr>,
     target: &CStr,
     attributes: u64,
 ) -> Result<(), Errno> {
     let attributes = u32::try_from(attributes).map_err(|_| Errno::INVAL)?;
     let place = place::directory(root, target, 0o755)?;
-    match root::detached(lower, None, MountAttrFlags::from_bits(attributes).ok_or(Errno::INVAL)?) {
+    let wanted = MountAttrFlags::from_bits(attributes).ok_or(Errno::INVAL)?;
+    match root::detached(lower, None, context, wanted) {
         // As for the root: before Linux 6.7. mount(2) takes a path, so the one of the place's descriptor. The attributes that a plan
         // may ask for have the numbers of its flags.
         Err(Errno::INVAL) => {
             let mut buffer = [0; DESCRIPTOR];
             let flags = MountFlags::from_bits(attributes).ok_or(Errno::INVAL)?;
-            root::by_options(lower, None, descriptor(place.as_fd(), &mut buffer)?, flags).map(drop)
+            root::by_options(lower, None, context, descriptor(place.as_fd(), &mut buffer)?, flags).map(drop)
         }
         other => put(other?.as_fd(), place.as_fd()),
     }

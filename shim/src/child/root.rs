@@ -25,10 +25,15 @@ pub(super) struct Own<'a> {
 }
 
 /// The layers as one overlay, attached at `place`.
-pub(super) fn overlay(lower: &[CString], own: Own<'_>, place: &CStr) -> Result<OwnedFd, Errno> {
-    match detached(lower, Some(own), MountAttrFlags::empty()) {
+pub(super) fn overlay(
+    lower: &[CString],
+    own: Own<'_>,
+    context: Option<&CStr>,
+    place: &CStr,
+) -> Result<OwnedFd, Errno> {
+    match detached(lower, Some(own), context, MountAttrFlags::empty()) {
         // Before Linux 6.7 there is no `lowerdir+`, and a value of fsconfig(2) has 255 bytes at most.
-        Err(Errno::INVAL) => by_options(lower, Some(own), place, MountFlags::empty()),
+        Err(Errno::INVAL) => by_options(lower, Some(own), context, place, MountFlags::empty()),
         other => attach(other?, place),
     }
 }
@@ -37,10 +42,14 @@ pub(super) fn overlay(lower: &[CString], own: Own<'_>, place: &CStr) -> Result<O
 pub(super) fn detached(
     lower: &[CString],
     own: Option<Own<'_>>,
+    context: Option<&CStr>,
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(overlay.as_fd(), "source", "overlay")?;
+    if let Some(context) = context {
+        fsconfig_set_string(overlay.as_fd(), "context", context)?;
+    }
     for layer in lower {
         fsconfig_set_string(overlay.as_fd(), "lowerdir+", layer.as_c_str())?;
     }
@@ -59,10 +68,17 @@ pub(super) fn detached(
 pub(super) fn by_options(
     lower: &[CString],
     own: Option<Own<'_>>,
+    context: Option<&CStr>,
     place: &CStr,
     flags: MountFlags,
 ) -> Result<OwnedFd, Errno> {
     let mut line = Line { bytes: [0; PAGE], length: 0 };
+    if let Some(context) = context {
+        // Quoted: categories have commas between them.
+        line.add(b"context=\"")?;
+        line.add(context.to_bytes())?;
+        line.add(b"\",")?;
+    }
     line.add(b"lowerdir=")?;
     for (number, layer) in lower.iter().enumerate() {
         line.add(if number == 0 { b"" } else { b":" })?;
@@ -198,11 +214,11 @@ mod tests {
         let (upper, work) = (c("upper2"), c("work2"));
         let other = Own { upper: &upper, work: &work, volatile: true };
         let ways = [
-            by_options(&lower, Some(own), &c("place"), MountFlags::empty()),
-            detached(&lower, Some(other), MountAttrFlags::empty())
+            by_options(&lower, Some(own), None, &c("place"), MountFlags::empty()),
+            detached(&lower, Some(other), None, MountAttrFlags::empty())
                 .and_then(|root| attach(root, &c("place2"))),
-            by_options(&lower, None, &c("place3"), MountFlags::RDONLY),
-            detached(&lower, None, MountAttrFlags::MOUNT_ATTR_RDONLY)
+            by_options(&lower, None, None, &c("place3"), MountFlags::RDONLY),
+            detached(&lower, None, None, MountAttrFlags::MOUNT_ATTR_RDONLY)
                 .and_then(|root| attach(root, &c("place4"))),
         ];
         for (way, (place, writable)) in

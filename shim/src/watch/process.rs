@@ -140,6 +140,7 @@ pub(crate) fn bear(seed: &Seed<'_>) -> Result<(i32, OwnedFd, Birth), Failure> {
                 terminal: None,
                 trees,
                 bound: 0,
+                context: None,
             };
             child.be_born(seed.operations)
         }

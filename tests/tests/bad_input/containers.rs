@@ -320,11 +320,6 @@ const UNSUPPORTED: &[Bad] = &[
         &["config.mounts[0].uidMappings"],
     ),
     (
-        "options of a mount",
-        |c| mount(c).mount_options = vec!["noexec".into()],
-        &["config.mounts[0].mount_options"],
-    ),
-    (
         "an AppArmor profile",
         |c| context(c).apparmor = Some(profile(2, "strict")),
         &["security_context.apparmor"],

@@ -17,6 +17,8 @@ use crate::seccomp::{Compiled, Filters};
 
 /// What containers have always had, where the spec names none.
 const UMASK: u32 = 0o022;
+/// A name of AppArmor that stands for no profile.
+const UNCONFINED: &str = "unconfined";
 
 /// What an exec needs beside its process.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +41,7 @@ pub struct ExecFacts<'a> {
 /// # Errors
 /// A [`Report`] naming the part of the process that cannot be.
 pub fn exec(process: &Process, facts: &ExecFacts<'_>) -> Result<Vec<Operation>, Report> {
-    let mut all = birth(process);
+    let mut all = birth(process)?;
     all.extend(facts.enter.iter().map(|procs| Operation::EnterCgroup { procs: procs.clone() }));
     all.push(Operation::JoinContainer { kinds: facts.kinds });
     if process.terminal().unwrap_or(false) {
@@ -61,10 +63,16 @@ pub fn exec(process: &Process, facts: &ExecFacts<'_>) -> Result<Vec<Operation>, 
 }
 
 /// What comes first.
-pub(super) fn birth(process: &Process) -> Vec<Operation> {
+pub(super) fn birth(process: &Process) -> Result<Vec<Operation>, Report> {
     let mut all = vec![Operation::Session];
     all.extend(process.oom_score_adj().map(|score| Operation::OomScoreAdj { score }));
-    all
+    // What confines the program is said here, while /proc is the node's, and counts from its execve(2) on.
+    let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+    if let Some(profile) = named(process.apparmor_profile()).filter(|profile| profile != UNCONFINED) {
+        let value = string("process.apparmorProfile", format!("exec {profile}"))?;
+        all.push(Operation::Attribute { name: c"apparmor/exec".into(), value });
+    }
+    Ok(all)
 }
 
 pub(super) fn directory(process: &Process) -> Result<Operation, Report> {

@@ -11,10 +11,6 @@ pub(super) fn unsupported(spec: &Spec) -> Result<(), Report> {
     let process = spec.process().as_ref();
     let linux = spec.linux().as_ref();
     let text = |part: Option<&Option<String>>| part.cloned().flatten().unwrap_or_default();
-    let profile = text(process.map(oci_spec::runtime::Process::apparmor_profile));
-    if !profile.is_empty() && profile != "unconfined" {
-        return Err(cannot("process.apparmorProfile", profile, "AppArmor profiles are not applied yet"));
-    }
     for (part, label) in [
         ("process.selinuxLabel", text(process.map(oci_spec::runtime::Process::selinux_label))),
         ("linux.mountLabel", text(linux.map(oci_spec::runtime::Linux::mount_label))),

@@ -209,19 +209,35 @@ fn what_a_spec_may_not_do_to_the_node_is_refused() {
 }
 
 #[test]
+fn a_profile_is_said_while_proc_is_the_node_s() {
+    let mut scene = Scene::new();
+    for (profile, said) in [(None, 0), (Some("unconfined"), 0), (Some("orlop-default"), 1)] {
+        scene.apparmor = profile.map(str::to_owned);
+        let plan = scene.plan().expect("good");
+        let at = |wanted: fn(&Operation) -> bool| plan.operations.iter().position(wanted);
+        let attribute = at(|one| matches!(one, Operation::Attribute { .. }));
+        assert_eq!(attribute.iter().len(), said, "{profile:?}");
+        if let Some(attribute) = attribute {
+            assert!(
+                Some(attribute) < at(|one| matches!(one, Operation::Join { .. })),
+                "{}",
+                text::plan(&plan)
+            );
+            assert!(text::plan(&plan).contains("attribute apparmor/exec = exec orlop-default\n"));
+        }
+    }
+    scene.apparmor = Some("a\0b".into());
+    assert_eq!(scene.plan().expect_err("a NUL").stage, "process.apparmorProfile");
+}
+
+#[test]
 fn what_is_not_supported_is_refused_and_named() {
     let scene = Scene::new();
     let on_process =
         |change: fn(&mut Process)| move |spec: &mut Spec| change(spec.process_mut().as_mut().expect("set"));
     let on_linux =
         |change: fn(&mut Linux)| move |spec: &mut Spec| change(spec.linux_mut().as_mut().expect("set"));
-    let table: [(&str, Change); 6] = [
-        (
-            "apparmor",
-            Box::new(on_process(|process| {
-                process.set_apparmor_profile(Some("p".into()));
-            })),
-        ),
+    let table: [(&str, Change); 5] = [
         (
             "selinux",
             Box::new(on_process(|process| {

@@ -116,7 +116,15 @@ fn requested(asked: &Asked) -> Result<Mount, Report> {
         (true, false) => &["rbind", propagation, "ro"],
         (false, false) => &["rbind", propagation],
     };
-    Ok(mount(destination, "bind", source, options))
+    Ok(with(mount(destination, "bind", source, options), asked))
+}
+
+/// The mount with the further options that are asked for.
+fn with(mut mount: Mount, asked: &Asked) -> Mount {
+    let mut options = mount.options().clone().unwrap_or_default();
+    options.extend(asked.options.iter().cloned());
+    mount.set_options(Some(options));
+    mount
 }
 
 /// Directories of an image as one. Nothing but the image's own files is seen in it, so there is nothing to write to, no device to use,
@@ -133,7 +141,7 @@ fn image(asked: &Asked, name: &str, directories: Option<&Vec<PathBuf>>) -> Resul
         // What ends a path is escaped, as overlayfs reads it.
         lower.push_str(&text.replace('\\', "\\\\").replace(':', "\\:"));
     }
-    Ok(mount(destination, "overlay", "overlay", &["ro", "nodev", &lower]))
+    Ok(with(mount(destination, "overlay", "overlay", &["ro", "nodev", &lower]), asked))
 }
 
 /// An absolute path without `.`, `..` and doubled slashes.

@@ -64,10 +64,38 @@ fn beyond(field: &str, mount: &v1::Mount) -> Result<(), Report> {
             return Err(unsupported(format!("{field}.{name}"), "an idmapped mount"));
         }
     }
-    if !mount.mount_options.is_empty() {
-        return Err(unsupported(format!("{field}.mount_options"), "a mount with options of its own"));
-    }
     Ok(())
+}
+
+/// Options of a bind mount that take something away from whoever uses it, or say how access times are kept; each with an `r` before it
+/// is for all that is mounted below, too.
+const RESTRICTIONS: [&str; 8] =
+    ["noexec", "nodev", "nosuid", "nosymfollow", "noatime", "nodiratime", "relatime", "strictatime"];
+/// Of those, what a mount of an image can have: nothing is written there, and it has no device anyway.
+const OF_IMAGES: usize = 3;
+
+/// Further options. What has a field of its own, and what would give back what the node's own mount takes away, is refused.
+fn options(field: &str, asked: &v1::Mount) -> Result<Vec<String>, Report> {
+    let image = asked.image.is_some();
+    let known = if image { &RESTRICTIONS[..OF_IMAGES] } else { &RESTRICTIONS[..] };
+    for (at, option) in asked.mount_options.iter().enumerate() {
+        let is = |name: &&str| *name == option || !image && option.strip_prefix('r') == Some(*name);
+        if known.iter().any(is) {
+            continue;
+        }
+        let field = format!("{field}.mount_options[{at}]");
+        check::text(&field, option, 255)?;
+        let cause = match option.as_str() {
+            "exec" | "dev" | "suid" | "symfollow" => "it would lift what the node's own mount forbids",
+            "ro" | "rw" | "rro" => "readonly and recursive_read_only say that",
+            "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" => "propagation says that",
+            _ => "it is no option that a bind mount takes here",
+        };
+        let mut allowed = format!("allowed: {}", known.join(", "));
+        allowed.push_str(if image { "" } else { ", each with an r before it for all below" });
+        return Err(Report::field(field, option, cause).advise(allowed));
+    }
+    Ok(asked.mount_options.clone())
 }
 
 fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
@@ -88,6 +116,7 @@ fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
             return Err(Report::field(field, true, "it needs propagation PRIVATE"));
         }
     }
+    let field = if image.is_some() { &format!("{IMAGE_VOLUME}: {field}") } else { field };
     Ok(Mount {
         container_path,
         host_path: match image {
@@ -98,6 +127,7 @@ fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
         readonly: asked.readonly,
         recursive_read_only: asked.recursive_read_only,
         propagation,
+        options: options(field, asked)?,
     })
 }
 

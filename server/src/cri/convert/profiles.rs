@@ -3,13 +3,16 @@
 //! *Invariant:* the newer field of a profile counts where it is set, the older text only where it is not. A confinement that would
 //! not be there is refused.
 
-use orlop_model::pod::Seccomp;
-use orlop_model::report::Report;
+use orlop_model::pod::{AppArmor, Seccomp};
+use orlop_model::report::{Kind, Report};
 use orlop_proto::runtime::v1::SeLinuxOption;
 use orlop_proto::runtime::v1::SecurityProfile;
 use orlop_proto::runtime::v1::security_profile::ProfileType;
 
 use super::{Node, check, unsupported};
+
+/// The longest name of a profile that is taken: a page has to hold it when it is said to the kernel.
+const APPARMOR_MAX: usize = 4000;
 
 /// A profile as it is asked for, whatever it is of.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,16 +90,21 @@ impl<'a> Profile<'a> {
         }
     }
 
-    /// Whether the profile, as one of AppArmor, asks for nothing that would not be there.
-    pub(super) fn apparmor(&self, node: Node) -> Result<(), Report> {
+    /// The profile as one of AppArmor. Where the kernel has none, its default is nothing, and no other can be had.
+    pub(super) fn apparmor(&self, node: Node) -> Result<AppArmor, Report> {
         match self.asked()? {
-            Asked::Nothing | Asked::Unconfined => Ok(()),
-            // Where the kernel has no AppArmor its default is nothing.
-            Asked::RuntimeDefault if !node.apparmor => Ok(()),
-            Asked::RuntimeDefault => {
-                Err(unsupported(format!("{}.{}", self.parent, self.name), "an AppArmor profile"))
+            Asked::Nothing => Ok(AppArmor::Unsaid),
+            Asked::Unconfined => Ok(AppArmor::Unconfined),
+            Asked::RuntimeDefault => Ok(AppArmor::RuntimeDefault),
+            Asked::Localhost(field, name) => {
+                let name = name.strip_prefix("localhost/").unwrap_or(name);
+                check::text(&field, name, APPARMOR_MAX)?;
+                if !node.apparmor {
+                    let cause = "the kernel of this node has no AppArmor, or it is turned off";
+                    return Err(Report { kind: Kind::Unsupported, ..Report::field(field, name, cause) });
+                }
+                Ok(AppArmor::Localhost(name.to_owned()))
             }
-            Asked::Localhost(field, _) => Err(unsupported(field, "an AppArmor profile")),
         }
     }
 }

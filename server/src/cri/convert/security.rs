@@ -109,7 +109,7 @@ pub(super) fn security(
     }
     profiles::selinux(&of("selinux_options"), asked.selinux_options.as_ref())?;
     let profile = |name, new, old_name, old| Profile { parent: FIELD, name, new, old_name, old };
-    profile("apparmor", asked.apparmor.as_ref(), "apparmor_profile", &asked.apparmor_profile)
+    let apparmor = profile("apparmor", asked.apparmor.as_ref(), "apparmor_profile", &asked.apparmor_profile)
         .apparmor(node)?;
     let seccomp =
         profile("seccomp", asked.seccomp.as_ref(), "seccomp_profile_path", &asked.seccomp_profile_path)
@@ -140,5 +140,6 @@ pub(super) fn security(
         masked_paths: paths("masked_paths", &asked.masked_paths)?,
         readonly_paths: paths("readonly_paths", &asked.readonly_paths)?,
         seccomp,
+        apparmor,
     })
 }

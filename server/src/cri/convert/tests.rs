@@ -9,7 +9,7 @@ mod refused;
 
 use std::collections::BTreeMap;
 
-use orlop_model::pod::PodConfig;
+use orlop_model::pod::{AppArmor, PodConfig};
 use orlop_model::report::{Kind, Report};
 use orlop_proto::runtime::v1;
 

@@ -31,7 +31,7 @@ pub(crate) fn answer(core: &Core, request: StatusRequest) -> Result<StatusRespon
         features: Some(RuntimeFeatures {
             supplemental_groups_policy: true,
             user_namespaces_host_network: false,
-            mount_options: false,
+            mount_options: true,
         }),
     })
 }

@@ -209,15 +209,10 @@ fn what_this_version_cannot_do_is_not_ignored() {
     let selinux = |c: &mut v1::PodSandboxConfig| {
         context(c).selinux_options.get_or_insert_default().level = "s0:c1,c2".into();
     };
-    let apparmor = |c: &mut v1::PodSandboxConfig| {
-        let profile = v1::SecurityProfile { profile_type: 2, localhost_ref: "strict".into() };
-        context(c).apparmor = Some(profile);
-    };
     let rows: &[(&str, Change)] = &[
         ("config.windows", |c| c.windows = Some(v1::WindowsPodSandboxConfig::default())),
         ("config.linux.security_context.namespace_options.userns_options", userns),
         ("config.linux.security_context.selinux_options", selinux),
-        ("config.linux.security_context.apparmor.localhost_ref", apparmor),
     ];
     for (field, change) in rows {
         let mut config = good_pod();
@@ -225,6 +220,12 @@ fn what_this_version_cannot_do_is_not_ignored() {
         let report = pod_config(&config, "", NODE).expect_err(field);
         assert_names(&report, Kind::Unsupported, field, "not supported by this version");
     }
+    let mut config = good_pod();
+    context(&mut config).apparmor =
+        Some(v1::SecurityProfile { profile_type: 2, localhost_ref: "strict".into() });
+    let report = pod_config(&config, "", NODE).unwrap_err();
+    let field = "config.linux.security_context.apparmor.localhost_ref";
+    assert_names(&report, Kind::Unsupported, field, "no AppArmor");
 }
 
 #[test]

@@ -88,6 +88,24 @@ const PLAIN: &[Bad] = &[
         },
         "propagation PRIVATE",
     ),
+    ("config.mounts[0].mount_options[0]", |c| mount(c).mount_options = vec!["exec".into()], "would lift"),
+    ("config.mounts[0].mount_options[0]", |c| mount(c).mount_options = vec!["ro".into()], "readonly"),
+    (
+        "config.mounts[0].mount_options[1]",
+        |c| mount(c).mount_options = vec!["noexec".into(), "rshared".into()],
+        "propagation",
+    ),
+    ("config.mounts[0].mount_options[0]", |c| mount(c).mount_options = vec!["size=1m".into()], "nosuid"),
+    ("config.mounts[0].mount_options[0]", |c| mount(c).mount_options = vec![String::new()], "no option"),
+    (
+        "ImageVolumeMountFailed: config.mounts[0].mount_options[0]",
+        |c| {
+            let mount = image(c);
+            mount.image.get_or_insert_default().image = "i".into();
+            mount.mount_options = vec!["rnoexec".into()];
+        },
+        "allowed: noexec, nodev, nosuid",
+    ),
     ("config.devices[0].container_path", |c| device(c).container_path = "fuse".into(), "no absolute path"),
     ("config.devices[0].host_path", |c| device(c).host_path = "fuse".into(), "no absolute path"),
     ("config.devices[0].permissions", |c| device(c).permissions.clear(), "r, w, m"),
@@ -340,15 +358,9 @@ fn what_this_version_cannot_do_is_not_ignored() {
         ("config.CDI_devices", |c| c.cdi_devices = vec![v1::CdiDevice { name: "v.org/gpu=0".into() }], ""),
         ("config.mounts[0].uidMappings", |c| mount(c).uid_mappings = vec![v1::IdMapping::default()], ""),
         ("config.mounts[0].gidMappings", |c| mount(c).gid_mappings = vec![v1::IdMapping::default()], ""),
-        ("config.mounts[0].mount_options", |c| mount(c).mount_options = vec!["noexec".into()], ""),
         (
             "config.linux.security_context.selinux_options",
             |c| context(c).selinux_options.get_or_insert_default().r#type = "spc_t".into(),
-            "",
-        ),
-        (
-            "config.linux.security_context.apparmor.localhost_ref",
-            |c| context(c).apparmor = Some(profile(2, "x")),
             "",
         ),
         (
@@ -367,12 +379,41 @@ fn what_this_version_cannot_do_is_not_ignored() {
         let report = container_config(&config, &pod(), NODE).expect_err(field);
         assert_names(&report, Kind::Unsupported, field, "not supported by this version");
     }
-    // The runtime's AppArmor profile is nothing where the kernel has no AppArmor, and only there.
+}
+
+#[test]
+fn a_named_apparmor_profile_needs_a_kernel_that_has_it() {
+    let asked = |kind, name: &str, node| {
+        let mut config = good_container();
+        context(&mut config).apparmor = Some(profile(kind, name));
+        container_config(&config, &pod(), node).map(|config| config.security.apparmor)
+    };
+    let has = Node { apparmor: true, ..NODE };
+    // The runtime's own is nothing where the kernel has none.
+    for node in [NODE, has] {
+        assert_eq!(asked(0, "", node), Ok(AppArmor::RuntimeDefault));
+        assert_eq!(asked(1, "", node), Ok(AppArmor::Unconfined));
+    }
+    assert_eq!(asked(2, "strict", has), Ok(AppArmor::Localhost("strict".into())));
+    let report = asked(2, "strict", NODE).unwrap_err();
+    let field = "config.linux.security_context.apparmor.localhost_ref";
+    assert_names(&report, Kind::Unsupported, field, "\"strict\": the kernel of this node has no AppArmor");
     let mut config = good_container();
-    context(&mut config).apparmor = Some(profile(0, ""));
-    assert!(container_config(&config, &pod(), NODE).is_ok());
-    let report = container_config(&config, &pod(), Node { apparmor: true }).unwrap_err();
-    assert_names(&report, Kind::Unsupported, "config.linux.security_context.apparmor", "AppArmor");
+    assert_eq!(container_config(&config, &pod(), has).unwrap().security.apparmor, AppArmor::Unsaid);
+    // The newer field counts where both are set.
+    #[expect(deprecated, reason = "older clients set the older form of a profile")]
+    {
+        context(&mut config).apparmor_profile = "localhost/old".into();
+    }
+    assert_eq!(
+        container_config(&config, &pod(), has).unwrap().security.apparmor,
+        AppArmor::Localhost("old".into())
+    );
+    context(&mut config).apparmor = Some(profile(2, "new"));
+    assert_eq!(
+        container_config(&config, &pod(), has).unwrap().security.apparmor,
+        AppArmor::Localhost("new".into())
+    );
 }
 
 #[test]
