@@ -4,7 +4,7 @@
 //! `/proc` and `/sys`, tracing and signals across containers. Everything else is left to the other walls, so that a program that runs
 //! under another runtime's default profile runs under this one.
 //!
-//! AppArmor has no "all but": what is written for is said, as globs that match every name but one ([`all_but`]).
+//! AppArmor has no "all but": what is written for is said, as globs that match every name but one (`all_but`).
 //!
 //! *Invariant:* the same every time, and it includes no file of the node's: what is allowed is what stands here.
 
@@ -125,7 +125,7 @@ mod tests {
                 let class = rest[..end].strip_prefix(b"^").expect("classes here say what is not meant");
                 let digits = class.starts_with(b"0-9");
                 path.first()
-                    .is_some_and(|letter| !class.contains(letter) && !(digits && letter.is_ascii_digit()))
+                    .is_some_and(|letter| !(class.contains(letter) || digits && letter.is_ascii_digit()))
                     && matches(&rest[end + 1..], &path[1..])
             }
             Some((b'{', rest)) => {

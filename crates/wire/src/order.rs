@@ -41,9 +41,8 @@ impl std::error::Error for Disorder {}
 fn phase(operation: &Operation) -> u8 {
     use Operation as O;
     match operation {
-        O::OomScoreAdj { .. } | O::Session => 0,
-        // By the host's /proc, which nobody else can have put there. Keys are labelled as an attribute says.
-        O::Attribute { .. } | O::Keyring { .. } => 0,
+        // Attributes by the host's /proc, which nobody else can have put there.
+        O::OomScoreAdj { .. } | O::Session | O::Attribute { .. } | O::Keyring { .. } => 0,
         O::EnterCgroup { .. } => 1,
         O::Unshare { .. } | O::Join { .. } | O::JoinContainer { .. } => 2,
         O::Propagation { .. } | O::MountContext { .. } => 3,

@@ -140,7 +140,7 @@ const CALLS_32: &[(&str, u32, u64, Who)] = &[
     ("clone SIGHAND", 120, 0x800, All),
     ("clone NEWNS", 120, 0x2_0200, With(ADMIN)),
     ("clone3", 435, 0xffff_ffff, OrAbsent(ADMIN)),
-    ("personality, which", 136, 0xffff_ffff, All),
+    ("personality without random addresses", 136, 0x4_0000, None),
     ("mount", 21, 0xffff_ffff, With(ADMIN)),
     ("umount", 22, 0xffff_ffff, With(ADMIN)),
     ("umount2", 52, 0xffff_ffff, With(ADMIN)),

@@ -188,18 +188,15 @@ async fn mounts_travel_where_the_node_s_mount_lets_them() {
         let mut config = with(&stage, &format!("c{number}"), vec![asked]);
         security(&mut config).privileged = true;
         let label = format!("{} of a {word} mount", propagation.as_str_name());
-        match expected {
-            Some(ties) => {
-                let id = stage.start(&config).await;
-                assert_eq!(at(&mut stage, &id, "/v").await.ties(), ties, "{label}");
-                stage.client.remove(&id).await.expect("removed");
-            }
-            None => {
-                let error = stage.create(&config).await.expect_err(&label);
-                assert_eq!(error.code(), Code::InvalidArgument, "{label}: {error}");
-                let words = ["config.mounts[0].propagation", propagation.as_str_name(), "not shared"];
-                assert!(words.iter().all(|word| error.message().contains(word)), "{label}: {error}");
-            }
+        if let Some(ties) = expected {
+            let id = stage.start(&config).await;
+            assert_eq!(at(&mut stage, &id, "/v").await.ties(), ties, "{label}");
+            stage.client.remove(&id).await.expect("removed");
+        } else {
+            let error = stage.create(&config).await.expect_err(&label);
+            assert_eq!(error.code(), Code::InvalidArgument, "{label}: {error}");
+            let words = ["config.mounts[0].propagation", propagation.as_str_name(), "not shared"];
+            assert!(words.iter().all(|word| error.message().contains(word)), "{label}: {error}");
         }
     }
     assert!(stage.client.containers().await.expect("a list").is_empty());

@@ -28,7 +28,7 @@ async fn both(name: &str, change: impl Fn(&mut ContainerConfig)) -> (Stage, Outs
 
 #[tokio::test]
 async fn privileged_lifts_everything_that_confines() {
-    let (stage, privileged, plain) = both("sec-privileged", |config| {
+    let (stage, privileged, plain) = Box::pin(both("sec-privileged", |config| {
         let security = security(config);
         security.masked_paths = vec!["/proc/keys".into()];
         security.readonly_paths = vec!["/proc/sys".into()];
@@ -37,7 +37,7 @@ async fn privileged_lifts_everything_that_confines() {
         security.seccomp = Some(default.clone());
         security.apparmor = Some(default);
         security.no_new_privs = true;
-    })
+    }))
     .await;
     let own = Outside { pid: stage.daemon.pid().into() }.capabilities()[3];
     assert_eq!(privileged.capabilities()[1..4], [own; 3]);
@@ -94,7 +94,7 @@ fn devices(directory: &std::path::Path) -> Vec<(String, u64)> {
 
 #[tokio::test]
 async fn a_privileged_container_has_every_device_of_the_node_and_others_the_usual_ones() {
-    let (stage, privileged, plain) = both("sec-devices", |_| {}).await;
+    let (stage, privileged, plain) = Box::pin(both("sec-devices", |_| {})).await;
     let node = devices(std::path::Path::new("/dev"));
     let there = devices(&privileged.within("/dev"));
     // Terminals, and what is mounted there, are each one's own.

@@ -16,6 +16,7 @@ use tonic::Code;
 use crate::outside::{Outside, inode};
 
 type Change = fn(&mut ContainerConfig);
+type Ask = Box<dyn Fn(&mut ContainerConfig)>;
 
 /// What every engine grants a container that says nothing, as a mask.
 const USUAL: u64 = 0xa804_25fb;
@@ -190,7 +191,6 @@ async fn a_filter_is_there_where_one_was_asked_for_in_either_form() {
         r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]}"#;
     let path = stage.daemon.place().put("profiles/allow.json", allow).display().to_string();
     let missing = format!("localhost/{path}.missing");
-    type Ask = Box<dyn Fn(&mut ContainerConfig)>;
     let newer = |kind, reference: &str| -> Ask {
         let profile = profile(kind, reference);
         Box::new(move |config| security(config).seccomp = Some(profile.clone()))
