@@ -19,6 +19,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 
+use crate::cdi::Cdi;
 use crate::config::{Config, Flags, Listen};
 use crate::cri::Edge;
 use crate::events::Events;
@@ -124,6 +125,7 @@ async fn serve(
     recover::recover(&core);
     core.events.begin(&core)?;
     gauges::begin(&core);
+    core.cdi.begin();
     let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen", socket))?;
     if let Some(address) = &config.metrics.address {
         observe::serve(address, Arc::clone(&calls))
@@ -180,6 +182,7 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
         shim,
         seccomp,
         apparmor: crate::pods::confine::Loader::default(),
+        cdi: Cdi::new(&config.cdi.directories),
         table: Table::default(),
         tokens,
         events,

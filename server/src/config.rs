@@ -43,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) seccomp: Seccomp,
     pub(crate) shim: Shim,
+    pub(crate) cdi: Cdi,
     pub(crate) cli: Cli,
 }
 
@@ -201,6 +202,14 @@ pub(crate) struct Shim {
     pub(crate) path: Option<PathBuf>,
 }
 
+/// `[cdi]`: devices by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cdi {
+    /// Where files are that describe devices; a later one's stand for an earlier one's of the same name. None: there are no such
+    /// devices.
+    pub(crate) directories: Vec<PathBuf>,
+}
+
 /// `[cli]`: containers of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cli {
@@ -251,6 +260,12 @@ impl Default for Storage {
 impl Default for Log {
     fn default() -> Self {
         Log { level: Level::Info, container_cap: 0 }
+    }
+}
+
+impl Default for Cdi {
+    fn default() -> Self {
+        Cdi { directories: vec!["/etc/cdi".into(), "/var/run/cdi".into()] }
     }
 }
 

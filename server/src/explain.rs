@@ -134,6 +134,7 @@ fn of_container(core: &Core, container: &Arc<Container>, plan: bool) -> ExplainR
         stages: born.as_ref().map(|born| stages(&born.stages)).unwrap_or_default(),
         things: ledger.iter().map(ToString::to_string).collect(),
         resources: container.limits(),
+        cdi_devices: crate::cri::convert::cdi_devices(&container.asked),
         plan: if plan { plan_text(core, container) } else { Vec::new() },
         ..ExplainResponse::default()
     };

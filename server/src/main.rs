@@ -10,6 +10,7 @@
 //! | [`room`] | where pods' namespaces are pinned |
 //! | [`shims`] | shims as the server sees them |
 //! | [`images`], [`network`], [`node`] | images, networks and the node, as the core asks for them |
+//! | [`cdi`], [`watched`] | devices by name; directories of files that others write |
 //! | [`events`] | what has happened to pods and containers, by number |
 //! | [`own`], [`explain`], [`audit`] | orlop's own service: pulls that can be watched, what is known of a thing, what the kernel has that no ledger has |
 //! | [`gauges`] | what pods and containers use |
@@ -23,6 +24,7 @@
 mod app;
 mod audit;
 mod blocking;
+mod cdi;
 mod config;
 mod cri;
 mod events;
@@ -40,6 +42,7 @@ mod room;
 mod serve;
 mod shims;
 mod streams;
+mod watched;
 
 use std::process::ExitCode;
 

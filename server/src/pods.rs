@@ -49,6 +49,7 @@ use orlop_model::id::{ContainerId, PodId};
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
 
+use crate::cdi::Cdi;
 use crate::events::Events;
 use crate::gauges::Gauges;
 use crate::images::Images;
@@ -69,6 +70,7 @@ pub(crate) struct Core {
     pub(crate) shim: Program,
     pub(crate) seccomp: plan::Profiles,
     pub(crate) apparmor: confine::Loader,
+    pub(crate) cdi: Cdi,
     pub(crate) table: Table,
     pub(crate) tokens: crate::streams::tokens::Tokens,
     pub(crate) events: Events,

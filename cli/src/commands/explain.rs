@@ -74,6 +74,8 @@ fn tree(facts: &ExplainResponse) -> Tree {
         .iter()
         .map(|mount| [mount.target.clone(), mount.source.clone(), mount.options.join(",")]);
     tree.group("mounts: where, what, how", aligned(mounts.collect()));
+    tree.group("devices by name", &facts.cdi_devices);
+    tree.group("hooks: when, what", &facts.hooks);
     let addresses = facts.addresses.iter().map(|address| format!("address {address}"));
     let veth = (!facts.host_veth.is_empty()).then(|| format!("veth on the node: {}", facts.host_veth));
     tree.group("network", addresses.chain(veth));
@@ -231,6 +233,8 @@ mod tests {
                 Stage { name: "clone".into(), microseconds: 3000 },
             ],
             plan: vec!["0 mount proc".into()],
+            cdi_devices: vec!["vendor.com/gpu=0".into()],
+            hooks: vec!["poststop /usr/bin/bye".into()],
             things: vec!["cgroup /kubepods/x".into()],
             ..ExplainResponse::default()
         }
@@ -260,6 +264,10 @@ container web  0123456789ab  running
 │  └─ cccccccccccc    4.0 KiB  /l/c
 ├─ mounts: where, what, how
 │  └─ /proc  proc  ro,nosuid
+├─ devices by name
+│  └─ vendor.com/gpu=0
+├─ hooks: when, what
+│  └─ poststop /usr/bin/bye
 ├─ network
 │  ├─ address 10.88.0.2
 │  └─ veth on the node: orlop0

@@ -65,6 +65,8 @@ pub(crate) fn explained(facts: &ExplainResponse) -> Value {
         "plan": facts.plan,
         "ledger": facts.things,
         "resources": facts.resources.as_ref().map(super::container::limits),
+        "cdiDevices": facts.cdi_devices,
+        "hooks": facts.hooks,
         "overhead": facts.overhead.as_ref().map(super::container::limits),
         "confinement": confinement,
     })

@@ -34,6 +34,8 @@ pub struct ContainerConfig {
     pub mounts: Vec<Mount>,
     /// Devices of the node that it gets.
     pub devices: Vec<Device>,
+    /// Devices that it gets by their CDI names.
+    pub named_devices: Vec<NamedDevice>,
     /// For selection.
     pub labels: BTreeMap<String, String>,
     /// For information; given back unchanged.
@@ -103,6 +105,15 @@ pub struct Device {
     pub host_path: String,
     /// Of r, w and m, those allowed.
     pub permissions: String,
+}
+
+/// A device that a container gets by its CDI name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDevice {
+    /// Which field of the request asks for it.
+    pub field: String,
+    /// Vendor, class and name: `vendor.com/class=name`.
+    pub name: String,
 }
 
 /// Limits of a container: those that CRI gives, and those that only plugins and OCI specs know. 0, empty and none: not asked for.

@@ -89,6 +89,7 @@ fn request() -> ContainerConfig {
             readonly_paths: words(&["/proc/sys"]),
             ..Security::default()
         },
+        named_devices: Vec::new(),
         stop_signal: None,
     }
 }

@@ -144,6 +144,12 @@ pub struct ExplainResponse {
     /// What its first process is confined by, as the kernel says now; absent where none runs.
     #[prost(message, optional, tag = "25")]
     pub confinement: ::core::option::Option<ConfinementFact>,
+    /// Devices that were asked for by their CDI names.
+    #[prost(string, repeated, tag = "30")]
+    pub cdi_devices: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Programs that are run at points of its life, in order: which point, which program, where it comes from.
+    #[prost(string, repeated, tag = "31")]
+    pub hooks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What a process is confined by.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

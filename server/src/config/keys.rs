@@ -52,6 +52,7 @@ keys! {
     log.container_cap = size, "bytes, or a number with KiB, MiB, GiB: \"512MiB\"; 0 for no cap";
     seccomp.default_profile = optional_path, "an absolute path without .., or \"\" for the built-in profile";
     shim.path = optional_path, "an absolute path without .., or \"\" for orlop-shim beside the daemon";
+    cdi.directories = some_paths, "a list of absolute paths without .., or [] for none";
     cli.cgroup_parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";
     cli.userns_remap = remap, "USER or USER:GROUP as in /etc/subuid, or \"\"";
 }

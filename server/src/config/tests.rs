@@ -82,6 +82,8 @@ const BAD: &[(&str, usize, &str, &str)] = &[
     ("[log]\ncontainer_cap = -1\n", 2, "log.container_cap", "no number of bytes"),
     ("[log]\ncontainer_cap = \"99999999999GiB\"\n", 2, "log.container_cap", "no size"),
     ("[shim]\npath = \"orlop-shim\"\n", 2, "shim.path", "no absolute path"),
+    ("[cdi]\ndirectories = [\"cdi\"]\n", 2, "cdi.directories", "no absolute path"),
+    ("[cdi]\ndirectories = \"/etc/cdi\"\n", 2, "cdi.directories", "list of strings"),
     ("[cli]\ncgroup_parent = \"\"\n", 2, "cli.cgroup_parent", "below the root"),
     ("[cli]\nuserns_remap = \"a:b:c\"\n", 2, "cli.userns_remap", "not USER or USER:GROUP"),
 ];
@@ -128,6 +130,8 @@ container_cap = "64MiB"
 default_profile = "/etc/seccomp.json"
 [shim]
 path = "/usr/libexec/orlop-shim"
+[cdi]
+directories = ["/d", "/e"]
 [cli]
 cgroup_parent = "people"
 userns_remap = "nobody:nogroup"
@@ -160,6 +164,7 @@ fn every_key_sets_its_own_field() {
         log: Log { level: Level::Debug, container_cap: 64 << 20 },
         seccomp: Seccomp { default_profile: Some("/etc/seccomp.json".into()) },
         shim: Shim { path: Some("/usr/libexec/orlop-shim".into()) },
+        cdi: Cdi { directories: vec!["/d".into(), "/e".into()] },
         cli: Cli { cgroup_parent: "people".into(), userns_remap: Some("nobody:nogroup".into()) },
     };
     assert_eq!(apply(OTHER), Ok(expected));

@@ -58,11 +58,14 @@ pub(super) fn optional_path(value: &DeValue<'_>) -> Result<Option<PathBuf>, Wron
 }
 
 pub(super) fn paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, Wrong> {
+    let paths = some_paths(value)?;
+    if paths.is_empty() { Err("the list is empty".into()) } else { Ok(paths) }
+}
+
+/// Paths, or none.
+pub(super) fn some_paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, Wrong> {
     let array =
         value.as_array().ok_or_else(|| format!("{} where a list of strings belongs", value.type_str()))?;
-    if array.is_empty() {
-        return Err("the list is empty".into());
-    }
     array.iter().map(|item| path(item.get_ref())).collect()
 }
 

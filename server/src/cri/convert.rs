@@ -35,7 +35,7 @@ use orlop_model::report::{Kind, Report};
 
 pub(crate) use check::program;
 pub(crate) use cidr::pod_cidr;
-pub(crate) use container::container_config;
+pub(crate) use container::{cdi_devices, container_config};
 pub(crate) use mounts::IMAGE_VOLUME;
 pub(crate) use pod::pod_config;
 pub(crate) use resources::{merged, resources, update_of_linux};

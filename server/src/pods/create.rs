@@ -96,6 +96,8 @@ async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerC
 }
 
 fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result<Facts, Report> {
+    // Before anything of it is there.
+    let devices = core.cdi.edits(&config.named_devices)?;
     let image = core.images.find("config.image.image", &config.image)?;
     let document = core.images.config(&image)?;
     let directory = core.places.container(&container.id);
@@ -135,6 +137,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         layers: &layers,
         images,
         target: target.as_deref(),
+        devices: &devices,
     };
     let planned = making.plan()?;
     make_log_directory(&planned.log_path)?;

@@ -21,7 +21,15 @@ pub(super) struct Draft {
 ///
 /// # Errors
 /// What one of them refuses, by the field that asked for it.
-#[expect(clippy::unnecessary_wraps, reason = "nobody refuses anything yet")]
-pub(super) fn edit(_making: &Making<'_>, _draft: &mut Draft) -> Result<(), Report> {
-    Ok(())
+pub(super) fn edit(making: &Making<'_>, draft: &mut Draft) -> Result<(), Report> {
+    devices(making, draft)
+}
+
+/// What the devices need that are asked for by their CDI names.
+fn devices(making: &Making<'_>, draft: &mut Draft) -> Result<(), Report> {
+    orlop_cdi::apply(making.devices, &mut draft.composed.spec, &crate::cdi::look).map_err(|cannot| {
+        let names: Vec<&str> = making.config.named_devices.iter().map(|one| one.name.as_str()).collect();
+        let field = making.config.named_devices.first().map(|one| one.field.as_str()).unwrap_or_default();
+        Report::field(field, names.join(", "), format!("what its CDI file asks for cannot be: {cannot}"))
+    })
 }

@@ -61,6 +61,8 @@ pub(super) struct Making<'a> {
     /// Of each mount that is of an image, in order: what is put together.
     pub(super) images: Vec<Vec<PathBuf>>,
     pub(super) target: Option<&'a Container>,
+    /// What the devices need that are asked for by name.
+    pub(super) devices: &'a orlop_cdi::Edits,
 }
 
 /// A plan, and what has to be remembered of its making.

@@ -294,11 +294,6 @@ const SECURITY: &[Bad] = &[
 const UNSUPPORTED: &[Bad] = &[
     ("a container of Windows", |c| c.windows = Some(WindowsContainerConfig::default()), &["config.windows"]),
     (
-        "a device by CDI",
-        |c| c.cdi_devices = vec![CdiDevice { name: "v.org/gpu=0".into() }],
-        &["config.CDI_devices"],
-    ),
-    (
         "a mount with groups of its own",
         |c| mount(c).gid_mappings = vec![IdMapping::default()],
         &["config.mounts[0].gidMappings"],

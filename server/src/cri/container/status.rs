@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use orlop_model::report::{Kind, Report};
 use orlop_proto::runtime::v1::{ContainerStatusRequest, ContainerStatusResponse};
 
-use crate::cri::shape;
+use crate::cri::{convert, shape};
 use crate::pods::Core;
 
 pub(crate) fn answer(
@@ -25,6 +25,7 @@ pub(crate) fn answer(
             "pid": life.born.as_ref().map(|born| born.pid),
             "shim": life.born.as_ref().map(|born| born.shim),
             "stagesMicroseconds": life.born.as_ref().map(|born| born.stages.clone()).unwrap_or_default(),
+            "cdiDevices": convert::cdi_devices(&container.asked),
             "ledger": life.ledger.as_ref().map(|ledger| ledger.standing().iter().map(ToString::to_string).collect::<Vec<_>>()),
         });
         info.insert("info".to_owned(), facts.to_string());

@@ -2,7 +2,8 @@
 //!
 //! *Invariant:* what comes out can be made, as far as that is to be seen without looking at the node or the image.
 
-use orlop_model::container::{ContainerConfig, ContainerName};
+use orlop_cdi::name;
+use orlop_model::container::{ContainerConfig, ContainerName, NamedDevice};
 use orlop_model::pod::PodConfig;
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1;
@@ -24,9 +25,6 @@ pub(crate) fn container_config(
 ) -> Result<ContainerConfig, Report> {
     if config.windows.is_some() {
         return Err(unsupported("config.windows", "a container of Windows"));
-    }
-    if !config.cdi_devices.is_empty() {
-        return Err(unsupported("config.CDI_devices", "a device by its CDI name"));
     }
     let silent = v1::LinuxContainerConfig::default();
     let linux = config.linux.as_ref().unwrap_or(&silent);
@@ -56,6 +54,7 @@ pub(crate) fn container_config(
         envs,
         mounts: mounts::mounts(&config.mounts)?,
         devices: mounts::devices(&config.devices)?,
+        named_devices: named_devices(config)?,
         labels: check::map("config.labels", &config.labels)?,
         annotations: check::map("config.annotations", &config.annotations)?,
         log_path: match config.log_path.as_str() {
@@ -69,6 +68,28 @@ pub(crate) fn container_config(
         security: security::security(&context, pod, node)?,
         stop_signal: signal::stop_signal("config.stop_signal", config.stop_signal)?,
     })
+}
+
+/// The devices that a container was asked for with by their CDI names.
+pub(crate) fn cdi_devices(asked: &v1::ContainerConfig) -> Vec<String> {
+    let devices = named_devices(asked).unwrap_or_default();
+    devices.into_iter().map(|device| device.name).collect()
+}
+
+/// Devices by their CDI names: of the field, then of annotations.
+fn named_devices(config: &v1::ContainerConfig) -> Result<Vec<NamedDevice>, Report> {
+    let mut all = Vec::new();
+    for (at, device) in config.cdi_devices.iter().enumerate() {
+        let field = format!("config.CDI_devices[{at}].name");
+        name::parse(&device.name).map_err(|cause| Report::field(&field, &device.name, cause))?;
+        all.push(NamedDevice { field, name: device.name.clone() });
+    }
+    for (key, value) in config.annotations.iter().filter(|(key, _)| key.starts_with(name::ANNOTATION)) {
+        let field = format!("config.annotations[{key:?}]");
+        let names = name::listed(value).map_err(|cause| Report::field(&field, value, cause))?;
+        all.extend(names.into_iter().map(|name| NamedDevice { field: field.clone(), name: name.to_owned() }));
+    }
+    Ok(all)
 }
 
 fn container_name(metadata: Option<&v1::ContainerMetadata>) -> Result<ContainerName, Report> {

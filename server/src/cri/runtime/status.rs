@@ -45,5 +45,6 @@ fn info(core: &Core) -> BTreeMap<String, String> {
         "cgroupParent": core.node.cgroup_parent,
     });
     let network = core.network.facts().map(|facts| ("cni".to_owned(), facts.to_string()));
-    std::iter::once(("node".to_owned(), facts.to_string())).chain(network).collect()
+    let devices = core.cdi.facts().to_string();
+    [("node".to_owned(), facts.to_string()), ("cdi".to_owned(), devices)].into_iter().chain(network).collect()
 }

@@ -9,6 +9,10 @@ use super::*;
 
 type Bad = (&'static str, fn(&mut v1::ContainerConfig), &'static str);
 
+fn cdi(container: &mut v1::ContainerConfig, name: &str) {
+    container.cdi_devices.push(v1::CdiDevice { name: name.into() });
+}
+
 const PLAIN: &[Bad] = &[
     ("config.metadata", |c| c.metadata = None, "missing"),
     ("config.metadata.name", |c| c.metadata.as_mut().unwrap().name.clear(), "empty"),
@@ -26,6 +30,14 @@ const PLAIN: &[Bad] = &[
     ("config.command[0]", |c| c.command = vec!["a\0".into()], "NUL"),
     ("config.args[1]", |c| c.args = vec!["a".into(), "\0".into()], "NUL"),
     ("config.args[0]", |c| c.args = vec!["a".repeat(128 * 1024)], "131071 at most"),
+    ("config.CDI_devices[0].name", |c| cdi(c, "gpu0"), "no full name of a device"),
+    ("config.CDI_devices[0].name", |c| cdi(c, "v.org/=0"), "a class that"),
+    ("config.CDI_devices[0].name", |c| cdi(c, ""), "no full name of a device"),
+    (
+        "config.annotations[\"cdi.k8s.io/x\"]",
+        |c| drop(c.annotations.insert("cdi.k8s.io/x".into(), "v.org/gpu=0,gpu1".into())),
+        "\"gpu1\" is no full name",
+    ),
     ("config.working_dir", |c| c.working_dir = "srv".into(), "no absolute path"),
     ("config.working_dir", |c| c.working_dir = "/a\0".into(), "control"),
     ("config.envs[0].key", |c| env(c, "", b"x"), "empty"),
@@ -355,7 +367,6 @@ fn older_forms_of_profiles_are_checked_too() {
 fn what_this_version_cannot_do_is_not_ignored() {
     let rows: &[Bad] = &[
         ("config.windows", |c| c.windows = Some(v1::WindowsContainerConfig::default()), ""),
-        ("config.CDI_devices", |c| c.cdi_devices = vec![v1::CdiDevice { name: "v.org/gpu=0".into() }], ""),
         ("config.mounts[0].uidMappings", |c| mount(c).uid_mappings = vec![v1::IdMapping::default()], ""),
         ("config.mounts[0].gidMappings", |c| mount(c).gid_mappings = vec![v1::IdMapping::default()], ""),
         (
