@@ -123,7 +123,8 @@ fn a_file_cannot_grow_beyond_bounds() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let before = format!("*a{}", level - 1);
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [before.as_str(); 10].join(", ")));
+        let all = [before.as_str(); 10].join(", ");
+        bomb += &format!("a{level}: &a{level} [{all}]\n");
     }
     assert!(Content::parse(bomb.as_bytes()).expect_err("too much").cause.contains("values"));
     for depth in [40, 100_000] {
