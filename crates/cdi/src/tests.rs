@@ -120,12 +120,11 @@ fn what_is_broken_is_told_with_its_line_and_place() {
 
 #[test]
 fn a_file_cannot_grow_beyond_bounds() {
-    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-    for level in 1..12 {
-        let before = format!("*a{}", level - 1);
-        let all = [before.as_str(); 10].join(", ");
-        bomb += &format!("a{level}: &a{level} [{all}]\n");
-    }
+    let level = |level: usize| {
+        let before = if level == 0 { "x".to_owned() } else { format!("*a{}", level - 1) };
+        format!("a{level}: &a{level} [{}]\n", [before.as_str(); 10].join(", "))
+    };
+    let bomb: String = (0..12).map(level).collect();
     assert!(Content::parse(bomb.as_bytes()).expect_err("too much").cause.contains("values"));
     for depth in [40, 100_000] {
         let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
