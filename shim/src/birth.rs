@@ -17,19 +17,21 @@ pub(crate) enum Born {
 }
 
 /// clone3(2) into new namespaces, and into `cgroup` (a directory of the unified hierarchy) if there is one. The child is held by
-/// a pidfd, so its number is never mistaken for another's.
+/// a pidfd, so its number is never mistaken for another's. With `CLONE_PARENT` among the kinds it is a child of the caller's parent.
 ///
 /// # Errors
 /// As the kernel says.
 pub(crate) fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Born, Errno> {
     let mut pidfd: libc::c_int = -1;
     let flag = |bit: libc::c_int| u64::from(bit.cast_unsigned());
+    // A sibling tells its end as its maker was to: it may not say so itself.
+    let sibling = namespaces & flag(libc::CLONE_PARENT) != 0;
     let mut arguments = libc::clone_args {
         flags: namespaces | flag(libc::CLONE_PIDFD),
         pidfd: (&raw mut pidfd) as u64,
         child_tid: 0,
         parent_tid: 0,
-        exit_signal: flag(libc::SIGCHLD),
+        exit_signal: if sibling { 0 } else { flag(libc::SIGCHLD) },
         stack: 0,
         stack_size: 0,
         tls: 0,

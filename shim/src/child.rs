@@ -12,12 +12,12 @@
 //! *Invariant:* no decision is taken here. A failure is the number of the operation and the kernel's errno; what that means is
 //! said by whoever reads the plan.
 
-mod identity;
-mod mounts;
+pub(crate) mod identity;
+pub(crate) mod mounts;
 mod namespaces;
 mod place;
 pub(crate) mod root;
-mod terminal;
+pub(crate) mod terminal;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +29,9 @@ use crate::birth::{self, Pointers};
 
 /// What a child says before the first operation after which it may not be able to: all that can hang is done.
 pub(crate) const NEARLY: &[u8] = b"ok";
+
+/// What a child says that has cloned once more: a letter, and the other's number in four bytes; its pidfd comes along.
+pub(crate) const AGAIN: &[u8; 5] = b"a\0\0\0\0";
 
 /// Which operation failed, and how: what a child says through its report socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub(crate) struct Child<'a> {
     pub(crate) root: Option<OwnedFd>,
     /// The terminal's own end, once it is opened.
     pub(crate) terminal: Option<OwnedFd>,
+    /// What was made ready: by [`Operation::Prepare`]s, in their order.
+    pub(crate) prepared: &'a [OwnedFd],
     /// What [`Operation::Bind`]s bind, in their order, once opened; with room for all of them.
     pub(crate) trees: Vec<Option<OwnedFd>>,
     /// How many of them are bound.
@@ -183,6 +188,16 @@ impl<'a> Child<'a> {
                 mounts::bind(self.root()?, tree.as_fd(), target, *how)
             }
             O::BindSlot { slot, target, how } => mounts::bind(self.root()?, self.slot(*slot)?, target, *how),
+            // By the shim, before the clone.
+            O::Prepare { .. } => Ok(()),
+            O::Put { tree, target, how } => mounts::bind(self.root()?, self.prepared(*tree)?, target, *how),
+            O::PutRoot { tree, place } => {
+                let tree = rustix::io::fcntl_dupfd_cloexec(self.prepared(*tree)?, 0)?;
+                self.root = Some(root::attach(tree, place)?);
+                Ok(())
+            }
+            O::Again { flags } => self.again(*flags),
+            O::BecomeRoot => identity::become_root().and_then(|()| identity::die_with_shim()),
             O::Symlink { at, to } => mounts::symlink(self.root()?, at, to),
             O::Device { target, mode, major, minor, uid, gid } => {
                 mounts::device(self.root()?, target, *mode, (*major, *minor), (*uid, *gid))
@@ -235,6 +250,23 @@ impl<'a> Child<'a> {
         self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
+    fn prepared(&self, number: u32) -> Result<BorrowedFd<'_>, Errno> {
+        self.prepared.get(number as usize).map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    /// The new process goes on; this one says who that is, and ends.
+    fn again(&self, kinds: u64) -> Result<(), Errno> {
+        match birth::clone(kinds | u64::from(libc::CLONE_PARENT.cast_unsigned()), None)? {
+            birth::Born::Child => identity::die_with_shim(),
+            birth::Born::Parent(pid, pidfd) => {
+                let mut message = *AGAIN;
+                message[1..].copy_from_slice(&pid.to_ne_bytes());
+                terminal::send(self.report, &message, pidfd.as_fd())?;
+                birth::leave(0)
+            }
+        }
+    }
+
     fn slot(&self, number: u32) -> Result<BorrowedFd<'_>, Errno> {
         self.slots.get(number as usize).map(AsFd::as_fd).ok_or(Errno::BADF)
     }
@@ -244,7 +276,7 @@ impl<'a> Child<'a> {
         if console {
             terminal::bind_console(self.root()?, own.as_fd())?;
         }
-        terminal::send(self.report, master.as_fd())?;
+        terminal::send(self.report, b"t", master.as_fd())?;
         self.terminal = Some(own);
         Ok(())
     }

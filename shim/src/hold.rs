@@ -13,9 +13,10 @@ use rustix::process::{DumpableBehavior, WaitId, WaitIdOptions, set_dumpable_beha
 use crate::birth::{self, Born};
 use crate::record::failure;
 
-/// Makes the namespace and its first process, says that process's number (4 bytes) over the control socket, and leaves it alone.
-pub(crate) fn run(directory: &str, handed: &str) -> ExitCode {
-    match begin(directory, handed) {
+/// Makes the namespace and its first process, says that process's number (4 bytes) over the control socket, and leaves it alone. With
+/// `user` the last of the namespaces is a user namespace, which is to own the new one.
+pub(crate) fn run(directory: &str, handed: &str, user: bool) -> ExitCode {
+    match begin(directory, handed, user) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("orlop-shim init: {} {}: errno {}", failure.stage, failure.object, failure.errno);
@@ -24,7 +25,7 @@ pub(crate) fn run(directory: &str, handed: &str) -> ExitCode {
     }
 }
 
-fn begin(directory: &str, handed: &str) -> Result<(), Failure> {
+fn begin(directory: &str, handed: &str, user: bool) -> Result<(), Failure> {
     let flag = |bit: libc::c_int| u64::from(bit.cast_unsigned());
     orlop_sys::signal::block_all().map_err(|errno| failure("block signals", "", errno))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -34,13 +35,18 @@ fn begin(directory: &str, handed: &str) -> Result<(), Failure> {
     let count = handed.parse().map_err(|_| failure("count of descriptors", handed, Errno::INVAL))?;
     let mut handed = orlop_sys::process::take_handed(count)
         .map_err(|errno| failure("take descriptors", count.to_string(), errno))?;
-    let namespaces = handed.split_off(2.min(handed.len()));
+    let mut namespaces = handed.split_off(2.min(handed.len()));
+    if let Some(user) = namespaces.pop_if(|_| user) {
+        let kind = Some(rustix::thread::LinkNameSpaceType::User);
+        rustix::thread::move_into_link_name_space(user.as_fd(), kind)
+            .map_err(|errno| failure("join namespace", "user", errno))?;
+    }
     let (mut said, hears) = std::io::pipe().map_err(|error| failure("pipe", error.to_string(), Errno::IO))?;
     match birth::clone(flag(libc::CLONE_NEWPID) | flag(libc::CLONE_NEWNS), None) {
         Err(errno) => Err(failure("clone", directory, errno)),
         Ok(Born::Child) => {
             drop(said);
-            let settled = settle(&namespaces, &place);
+            let settled = settle(&namespaces, &place, user);
             drop(namespaces);
             // The life lock (4) stays: it is held as long as this process lives. The control socket is the parent's.
             handed.truncate(2);
@@ -74,13 +80,17 @@ fn begin(directory: &str, handed: &str) -> Result<(), Failure> {
 }
 
 /// Into the pod's namespaces, an empty root, and out of every privilege.
-fn settle(namespaces: &[OwnedFd], place: &std::ffi::CStr) -> Result<(), Errno> {
+fn settle(namespaces: &[OwnedFd], place: &std::ffi::CStr, user: bool) -> Result<(), Errno> {
     for namespace in namespaces {
         rustix::thread::move_into_link_name_space(namespace.as_fd(), None)?;
     }
     crate::child::root::propagate(rustix::fs::CWD, c"/", libc::MS_PRIVATE | libc::MS_REC)?;
     let root = crate::child::root::empty(place)?;
     crate::child::root::enter(root.as_fd())?;
+    if user {
+        // Until here it was the node's root, whose directories it had to reach.
+        crate::child::identity::become_root()?;
+    }
     let none = rustix::thread::CapabilitySet::empty();
     let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
     rustix::thread::set_no_new_privs(true)?;

@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | [`run`] | a container from its plan to its exit record |
 //! | [`hold`] | the first process of a PID namespace that a pod's containers share |
+//! | [`spaces`] | a pod's user namespace, and those that it owns |
 //! | [`birth`] | clone3(2) and execve(2): a red door |
+//! | [`prepare`] | before clone: what a child in a user namespace could not do |
 //! | [`child`] | between clone and exec: the loop over the plan |
 //! | [`watch`] | after birth: the epoll loop, connections, log, processes |
 //! | [`record`] | what is on disk before anyone is told |
@@ -12,6 +14,8 @@
 //! ```text
 //! orlop-shim run DIRECTORY     descriptors: 3 control socket, 4 the locked life file, 5... the plan's slots
 //! orlop-shim init DIRECTORY N  N descriptors: 3 control socket, 4 the locked life file, 5... namespaces to join
+//! orlop-shim init DIRECTORY N user                  the same, and the last is a user namespace, which is joined first
+//! orlop-shim spaces UID_MAP GID_MAP KINDS           descriptor: 3 control socket
 //! ```
 //!
 //! *Invariant:* one thread; no async runtime, no JSON; nothing of the server's is needed once it runs. It decides nothing: the plan
@@ -21,8 +25,10 @@ mod birth;
 mod cgroups;
 mod child;
 mod hold;
+mod prepare;
 mod record;
 mod run;
+mod spaces;
 mod watch;
 
 use std::process::ExitCode;
@@ -33,14 +39,16 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         [name, command @ ..] if name.ends_with("orlop-oci") => oci(command),
         [_, "run", directory] => run::run(directory),
-        [_, "init", directory, handed] => hold::run(directory, handed),
+        [_, "init", directory, handed] => hold::run(directory, handed, false),
+        [_, "init", directory, handed, "user"] => hold::run(directory, handed, true),
+        [_, "spaces", uids, gids, kinds] => spaces::run(uids, gids, kinds),
         [_, "--version"] => {
             println!("orlop-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         _ => {
             eprintln!(
-                "usage: orlop-shim run DIRECTORY | init DIRECTORY N | --version\nIt is started by orlopd, with descriptors that only orlopd has."
+                "usage: orlop-shim run DIRECTORY | init DIRECTORY N [user] | spaces UID_MAP GID_MAP KINDS | --version\nIt is started by orlopd, with descriptors that only orlopd has."
             );
             ExitCode::from(2)
         }

@@ -177,6 +177,9 @@ fn filesystem(operation: &Operation) -> Option<String> {
         O::BindSlot { slot, target, how: bind } => {
             format!("bind slot {slot} at {}{}", inside(target), how(bind))
         }
+        O::Prepare { what } => preparation(what),
+        O::Put { tree, target, how: bind } => format!("put tree {tree} at {}{}", inside(target), how(bind)),
+        O::PutRoot { tree, place } => format!("root of tree {tree} at {}", shown(place)),
         O::Symlink { at, to } => format!("symlink {} -> {}", inside(at), shown(to)),
         O::Device { target, mode, major, minor, uid, gid } => {
             format!("device {} {mode:o} {major}:{minor} {uid}:{gid}", inside(target))
@@ -194,6 +197,36 @@ fn filesystem(operation: &Operation) -> Option<String> {
     })
 }
 
+fn preparation(what: &Preparation) -> String {
+    use Preparation as P;
+    match what {
+        P::Path { source, recursive, create, user } => format!(
+            "tree of {}{}{}{}",
+            shown(source),
+            if *recursive { " recursive" } else { "" },
+            if *create { " (made if missing)" } else { "" },
+            user.map_or_else(String::new, |slot| format!(" owners mapped by slot {slot}"))
+        ),
+        P::Device { source, kind, major, minor } => {
+            format!("tree of device {} {kind:o} {major}:{minor}", shown(source))
+        }
+        P::Layers { lower, own, context, attributes: flags, user, place: _ } => {
+            let own = own.as_ref().map_or_else(String::new, |own| {
+                let volatile = if own.volatile { " volatile" } else { "" };
+                format!(" upper {} work {}{volatile}", shown(&own.upper), shown(&own.work))
+            });
+            let context = context.as_ref().map_or_else(String::new, |text| format!(" context {}", shown(text)));
+            format!(
+                "tree of layers {} owners mapped by slot {user}{own}{context} {}",
+                list(lower, ":"),
+                attributes(*flags)
+            )
+        }
+        P::Streams { uid, gid } => format!("pipes to {uid}:{gid}"),
+        P::Delegate { directory, uid, gid } => format!("cgroup {} to {uid}:{gid}", shown(directory)),
+    }
+}
+
 fn process(operation: &Operation) -> Option<String> {
     use Operation as O;
     Some(match operation {
@@ -201,6 +234,7 @@ fn process(operation: &Operation) -> Option<String> {
         O::JoinContainer { kinds } => format!("join the container's {}", namespaces(*kinds)),
         O::EnterCgroup { procs } => format!("enter cgroup {}", shown(procs)),
         O::Unshare { flags } => format!("unshare {}", namespaces(*flags)),
+        O::Again { flags } => format!("clone once more into new {}", namespaces(*flags)),
         O::Terminal { console, rows, columns } => {
             format!("terminal {rows}x{columns}{}", if *console { " at /dev/console" } else { "" })
         }

@@ -42,6 +42,30 @@ pub fn set_attributes(
         propagation: change.propagation,
         userns_fd: 0,
     };
+    set(directory, path, recursive, attributes)
+}
+
+/// `mount_setattr(2)`, `MOUNT_ATTR_IDMAP`: owners of files are seen, and written, through the maps of the user namespace `user`; with
+/// all below it if `recursive`. For a detached mount that nobody has used yet.
+///
+/// # Errors
+/// As the kernel says; `EINVAL` where a filesystem cannot (before Linux 6.3 tmpfs, for one), `EPERM` where owners are mapped already.
+pub fn map_owners(tree: BorrowedFd<'_>, recursive: bool, user: BorrowedFd<'_>) -> Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(user.as_raw_fd().cast_unsigned()),
+    };
+    set(tree, c"", recursive, attributes)
+}
+
+fn set(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    recursive: bool,
+    attributes: libc::mount_attr,
+) -> Result<(), Errno> {
     let mut flags = 0;
     if path.is_empty() {
         flags |= libc::AT_EMPTY_PATH;

@@ -5,6 +5,9 @@
 
 use crate::plan::Operation;
 
+/// `CLONE_NEWUSER` of clone(2).
+const USER: u64 = 0x1000_0000;
+
 /// Why an order cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disorder {
@@ -19,6 +22,8 @@ pub enum Disorder {
     NoEnd,
     /// A path under the root that leads out of it or is not relative.
     Path(usize),
+    /// A tree that nothing made ready.
+    Tree(usize),
 }
 
 impl std::fmt::Display for Disorder {
@@ -31,6 +36,7 @@ impl std::fmt::Display for Disorder {
             Disorder::Path(at) => {
                 write!(f, "operation {at}: a path under the root is relative and has no ..")
             }
+            Disorder::Tree(at) => write!(f, "operation {at}: no operation before it makes its tree ready"),
         }
     }
 }
@@ -41,34 +47,83 @@ impl std::error::Error for Disorder {}
 fn phase(operation: &Operation) -> u8 {
     use Operation as O;
     match operation {
+        // What is done before the clone: the shim does it all, wherever it stands.
+        O::Prepare { .. } => 0,
         // Attributes by the host's /proc, which nobody else can have put there.
-        O::OomScoreAdj { .. } | O::Session | O::Attribute { .. } | O::Keyring { .. } => 0,
-        O::EnterCgroup { .. } => 1,
-        O::Unshare { .. } | O::Join { .. } | O::JoinContainer { .. } => 2,
-        O::Propagation { .. } | O::MountContext { .. } => 3,
-        O::Overlay { .. } | O::Directory { .. } => 4,
+        O::OomScoreAdj { .. } | O::Session | O::Attribute { .. } | O::Keyring { .. } => 1,
+        O::EnterCgroup { .. } => 2,
+        // Owned by it is what is made afterwards, and of it the process has to be to join what it owns.
+        O::Join { kind: USER, .. } => 3,
+        O::Unshare { .. } | O::Join { .. } | O::JoinContainer { .. } => 4,
+        O::Again { .. } => 5,
+        O::Propagation { .. } | O::MountContext { .. } => 6,
+        O::Overlay { .. } | O::Directory { .. } | O::PutRoot { .. } => 7,
+        O::BecomeRoot => 8,
         O::Mount { .. }
         | O::Layers { .. }
         | O::Bind { .. }
         | O::BindSlot { .. }
+        | O::Put { .. }
         | O::Symlink { .. }
         | O::Device { .. }
         | O::MakeDirectory { .. }
-        | O::Terminal { .. } => 5,
-        O::Hostname { .. } | O::Domainname { .. } | O::Sysctl { .. } => 6,
-        O::Mask { .. } | O::Freeze { .. } => 7,
-        O::Enter => 8,
-        O::RootPropagation { .. } => 9,
+        | O::Terminal { .. } => 9,
+        O::Hostname { .. } | O::Domainname { .. } | O::Sysctl { .. } => 10,
+        O::Mask { .. } | O::Freeze { .. } => 11,
+        O::Enter => 12,
+        O::RootPropagation { .. } => 13,
         // The working directory may have to be made: before the root is read-only.
-        O::Chdir { .. } => 10,
-        O::FreezeRoot => 11,
-        O::Rlimit { .. } | O::Umask { .. } => 12,
-        O::Bounding { .. } => 13,
-        O::Become { .. } => 14,
-        O::Capabilities { .. } => 15,
-        O::NoNewPrivileges => 16,
-        O::Seccomp { .. } => 17,
-        O::Execute { .. } => 18,
+        O::Chdir { .. } => 14,
+        O::FreezeRoot => 15,
+        O::Rlimit { .. } | O::Umask { .. } => 16,
+        O::Bounding { .. } => 17,
+        O::Become { .. } => 18,
+        O::Capabilities { .. } => 19,
+        O::NoNewPrivileges => 20,
+        O::Seccomp { .. } => 21,
+        O::Execute { .. } => 22,
+    }
+}
+
+/// The exceptions: what a plan holds decides where some of its operations may stand.
+struct Ranks {
+    /// Without no_new_privs a filter needs a privilege.
+    gains: bool,
+    /// A session is its leader's: of whoever is cloned last.
+    again: bool,
+    /// In a user namespace no limit can be raised: before one is joined.
+    mapped: bool,
+}
+
+impl Ranks {
+    fn of(operations: &[Operation]) -> Self {
+        let any = |is: fn(&Operation) -> bool| operations.iter().any(is);
+        Ranks {
+            gains: !any(|operation| matches!(operation, Operation::NoNewPrivileges)),
+            again: any(|operation| matches!(operation, Operation::Again { .. })),
+            mapped: any(|operation| matches!(operation, Operation::BecomeRoot)),
+        }
+    }
+
+    fn of_operation(&self, operation: &Operation) -> u8 {
+        match operation {
+            Operation::Seccomp { .. } if self.gains => 17,
+            Operation::Session if self.again => 6,
+            Operation::Rlimit { .. } if self.mapped => 1,
+            other => phase(other),
+        }
+    }
+}
+
+/// Whether what is bound of a tree was made ready: `trees` counts those so far.
+fn has_tree(operation: &Operation, trees: &mut u32) -> bool {
+    match operation {
+        Operation::Prepare { what } => {
+            *trees += u32::from(what.is_tree());
+            true
+        }
+        Operation::Put { tree, .. } | Operation::PutRoot { tree, .. } => tree < trees,
+        _ => true,
     }
 }
 
@@ -79,6 +134,7 @@ fn target(operation: &Operation) -> Option<&std::ffi::CStr> {
         | O::Layers { target, .. }
         | O::Bind { target, .. }
         | O::BindSlot { target, .. }
+        | O::Put { target, .. }
         | O::Symlink { at: target, .. }
         | O::Device { target, .. }
         | O::MakeDirectory { target, .. }
@@ -91,7 +147,7 @@ fn target(operation: &Operation) -> Option<&std::ffi::CStr> {
 /// Says whether the operations stand in an order that can work.
 ///
 /// Without no_new_privs a filter needs a privilege (seccomp(2)), so [`Operation::Seccomp`] may stand before [`Operation::Become`]
-/// when no [`Operation::NoNewPrivileges`] is in the list.
+/// when no [`Operation::NoNewPrivileges`] is in the list. Where a user namespace is joined, limits come before it.
 ///
 /// # Errors
 /// [`Disorder`] with the first pair that stands the wrong way round.
@@ -100,19 +156,19 @@ pub fn check(operations: &[Operation]) -> Result<(), Disorder> {
     if ends != 1 || !matches!(operations.last(), Some(Operation::Execute { .. })) {
         return Err(Disorder::NoEnd);
     }
-    let gains = !operations.iter().any(|operation| matches!(operation, Operation::NoNewPrivileges));
-    let rank = |operation: &Operation| match operation {
-        Operation::Seccomp { .. } if gains => 13,
-        other => phase(other),
-    };
+    let ranks = Ranks::of(operations);
+    let mut trees = 0;
     let mut highest = (0, 0);
     for (at, operation) in operations.iter().enumerate() {
-        let here = rank(operation);
+        let here = ranks.of_operation(operation);
         if here < highest.0 {
             return Err(Disorder::TooEarly { early: highest.1, late: at });
         }
         if here > highest.0 {
             highest = (here, at);
+        }
+        if !has_tree(operation, &mut trees) {
+            return Err(Disorder::Tree(at));
         }
         if let Some(path) = target(operation).map(std::ffi::CStr::to_bytes)
             && (path.is_empty()
@@ -128,6 +184,7 @@ pub fn check(operations: &[Operation]) -> Result<(), Disorder> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Preparation;
 
     fn execute() -> Operation {
         Operation::Execute { candidates: vec![c"/bin/sh".into()], arguments: vec![], environment: vec![] }
@@ -149,6 +206,35 @@ mod tests {
         assert_eq!(check(&[filter(), nobody(), execute()]), Ok(()));
         assert!(check(&[nobody(), filter(), execute()]).is_err());
         assert_eq!(check(&[nobody(), Operation::NoNewPrivileges, filter(), execute()]), Ok(()));
+    }
+
+    #[test]
+    fn what_a_user_namespace_is_to_own_is_made_once_it_is_joined() {
+        let user = || Operation::Join { slot: 0, kind: USER };
+        let mounts = || Operation::Unshare { flags: 0x2_0000 };
+        let root = || Operation::BecomeRoot;
+        assert_eq!(check(&[user(), mounts(), root(), execute()]), Ok(()));
+        assert!(check(&[mounts(), user(), root(), execute()]).is_err());
+        let limit = || Operation::Rlimit { resource: 7, soft: 1, hard: 1 };
+        assert_eq!(check(&[limit(), user(), root(), execute()]), Ok(()));
+        assert!(check(&[user(), root(), limit(), execute()]).is_err());
+        assert_eq!(check(&[user(), limit(), execute()]), Ok(()), "nobody becomes root in it");
+        let again = || Operation::Again { flags: 0x2_0000 };
+        assert_eq!(check(&[user(), again(), Operation::Session, root(), execute()]), Ok(()));
+        assert!(check(&[Operation::Session, user(), again(), root(), execute()]).is_err(), "its leader ends");
+        assert!(check(&[user(), again(), root(), Operation::Session, execute()]).is_err());
+    }
+
+    #[test]
+    fn a_tree_is_made_ready_before_it_is_put_somewhere() {
+        let streams = Preparation::Streams { uid: 1, gid: 1 };
+        let path = Preparation::Path { source: c"/".into(), recursive: false, create: false, user: None };
+        let prepare = |what: &Preparation| Operation::Prepare { what: what.clone() };
+        let root = || Operation::PutRoot { tree: 0, place: c"/r".into() };
+        assert_eq!(check(&[prepare(&streams), prepare(&path), root(), execute()]), Ok(()));
+        assert_eq!(check(&[prepare(&streams), root(), execute()]), Err(Disorder::Tree(1)));
+        let put = Operation::Put { tree: 1, target: c"a".into(), how: crate::plan::BindHow::default() };
+        assert_eq!(check(&[prepare(&path), root(), put, execute()]), Err(Disorder::Tree(2)));
     }
 
     #[test]

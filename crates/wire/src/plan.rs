@@ -11,6 +11,11 @@ use std::ffi::CString;
 
 use crate::code::wire;
 
+mod name;
+mod preparation;
+
+pub use preparation::{OwnLayer, Preparation};
+
 wire! {
 /// Everything that a shim has to know of its container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,6 +345,37 @@ pub enum Operation {
         /// `MOUNT_ATTR_*` of `mount_setattr(2)`; of the first four alone.
         attributes: u64,
     },
+    /// Make ready what needs the node's privileges, before the child is cloned: in a user namespace it has them no longer. What comes
+    /// of it is a *tree*, a detached mount, where [`Preparation::is_tree`] says so; trees are numbered in the order of the list.
+    35 => Prepare {
+        /// What.
+        what: Preparation,
+    },
+    /// Bind a tree at a path under the root, which is made (file or directory, like the tree) if it is missing.
+    36 => Put {
+        /// Which tree.
+        tree: u32,
+        /// Where, under the root.
+        target: CString,
+        /// How; of it `recursive` and `create_source` mean nothing here.
+        how: BindHow,
+    },
+    /// Make the root of a tree.
+    37 => PutRoot {
+        /// Which tree.
+        tree: u32,
+        /// Directory of the host where it is attached until [`Operation::Enter`].
+        place: CString,
+    },
+    /// Clone once more, into fresh namespaces of these kinds, as a child of the shim: it goes on with what follows in the list, and
+    /// whoever made it ends. So namespaces are owned by a user namespace that was joined (user_namespaces(7)).
+    38 => Again {
+        /// `CLONE_NEW*` kinds.
+        flags: u64,
+    },
+    /// Become root of the user namespace that was joined: until then the process is the node's root, which that namespace does not
+    /// know, and what it makes would be nobody's.
+    39 => BecomeRoot,
     /// Write one of the process's security attributes (`proc_pid_attr(5)`), by way of the host's /proc: what a program is confined by
     /// from the next execve(2) on, for one.
     40 => Attribute {
@@ -375,89 +411,16 @@ pub struct BindHow {
     pub create_source: bool,
 }}
 
-impl Operation {
-    /// The operation in a word, as errors and `explain` say it.
+impl Plan {
+    /// Whether the container has a PID namespace of its own.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        use Operation as O;
-        match self {
-            O::Join { .. } | O::JoinContainer { .. } => "join namespace",
-            O::EnterCgroup { .. } => "enter cgroup",
-            O::Unshare { .. } => "unshare",
-            O::Propagation { .. } | O::RootPropagation { .. } => "mount propagation",
-            O::Overlay { .. } | O::Directory { .. } => "mount root",
-            O::Mount { .. } => "mount",
-            O::Layers { .. } => "mount image",
-            O::Bind { .. } | O::BindSlot { .. } => "bind mount",
-            O::Symlink { .. } => "symlink",
-            O::Device { .. } => "device",
-            O::MakeDirectory { .. } => "make directory",
-            O::Terminal { .. } => "terminal",
-            O::Sysctl { .. } => "sysctl",
-            O::Hostname { .. } => "hostname",
-            O::Domainname { .. } => "domain name",
-            O::Mask { .. } => "mask",
-            O::Freeze { .. } | O::FreezeRoot => "make read-only",
-            O::Enter => "enter root",
-            O::Rlimit { .. } => "resource limit",
-            O::OomScoreAdj { .. } => "oom_score_adj",
-            O::Chdir { .. } => "working directory",
-            O::Umask { .. } => "umask",
-            O::Bounding { .. } | O::Capabilities { .. } => "capabilities",
-            O::Become { .. } => "user",
-            O::NoNewPrivileges => "no_new_privs",
-            O::Seccomp { .. } => "seccomp",
-            O::Execute { .. } => "exec",
-            O::Session => "session",
-            O::Keyring { .. } => "keyring",
-            O::Attribute { .. } => "security attribute",
-            O::MountContext { .. } => "mount context",
-        }
-    }
-
-    /// What it is done to: a path, a name; empty where it is the process itself.
-    #[must_use]
-    pub fn object(&self) -> String {
-        use Operation as O;
-        let text = |string: &CString| string.to_string_lossy().into_owned();
-        let inside = |string: &CString| format!("/{}", string.to_string_lossy());
-        match self {
-            O::EnterCgroup { procs } => text(procs),
-            O::Overlay { upper, .. } => text(upper),
-            O::Directory { source, .. } => text(source),
-            O::Mount { kind, target, .. } => format!("{} at {}", text(kind), inside(target)),
-            O::Bind { source, target, .. } => format!("{} at {}", text(source), inside(target)),
-            O::Symlink { at: target, .. }
-            | O::BindSlot { target, .. }
-            | O::Layers { target, .. }
-            | O::Device { target, .. }
-            | O::MakeDirectory { target, .. }
-            | O::Mask { target }
-            | O::Freeze { target } => inside(target),
-            O::Sysctl { name, .. } => text(name).replace('/', "."),
-            O::Hostname { name } | O::Domainname { name } => text(name),
-            O::Chdir { path, .. } => text(path),
-            O::Execute { arguments, .. } => arguments.first().map(text).unwrap_or_default(),
-            O::Become { uid, gid, .. } => format!("{uid}:{gid}"),
-            O::OomScoreAdj { score } => score.to_string(),
-            O::Rlimit { resource, .. } => resource.to_string(),
-            O::Attribute { name, value } => format!("{} of {}", text(value), text(name)),
-            O::MountContext { label } => text(label),
-            O::Join { .. }
-            | O::JoinContainer { .. }
-            | O::Unshare { .. }
-            | O::Propagation { .. }
-            | O::RootPropagation { .. }
-            | O::Terminal { .. }
-            | O::FreezeRoot
-            | O::Enter
-            | O::Umask { .. }
-            | O::Bounding { .. }
-            | O::Capabilities { .. }
-            | O::NoNewPrivileges
-            | O::Seccomp { .. }
-            | O::Session
-            | O::Keyring { .. } => String::new(),
-        }
+    pub fn makes_pid_namespace(&self) -> bool {
+        // CLONE_NEWPID of clone(2).
+        const PID: u64 = 0x2000_0000;
+        let again = self.operations.iter().map(|operation| match operation {
+            Operation::Again { flags } => *flags,
+            _ => 0,
+        });
+        again.fold(self.clone_flags, |all, flags| all | flags) & PID != 0
     }
 }

@@ -69,6 +69,13 @@ pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errn
     set_thread_res_uid(uid, uid, uid)
 }
 
+/// setgroups(2), setresgid(2), setresuid(2) to root of the user namespace that the process is in.
+pub(crate) fn become_root() -> Result<(), Errno> {
+    set_thread_groups(&[])?;
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+}
+
 /// prctl(2), `PR_SET_PDEATHSIG`: a container does not outlive its shim. A change of user clears it, so it is said again after one.
 pub(super) fn die_with_shim() -> Result<(), Errno> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))

@@ -67,10 +67,10 @@ pub(super) fn layers(
 }
 
 /// Room for `/proc/self/fd/NUMBER`.
-const DESCRIPTOR: usize = 32;
+pub(crate) const DESCRIPTOR: usize = 32;
 
 /// The path that leads to a descriptor.
-fn descriptor<'a>(place: BorrowedFd<'_>, buffer: &'a mut [u8; DESCRIPTOR]) -> Result<&'a CStr, Errno> {
+pub(crate) fn descriptor<'a>(place: BorrowedFd<'_>, buffer: &'a mut [u8; DESCRIPTOR]) -> Result<&'a CStr, Errno> {
     let mut room = &mut buffer[..];
     write!(room, "/proc/self/fd/{}\0", place.as_raw_fd()).map_err(|_| Errno::NAMETOOLONG)?;
     CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::NAMETOOLONG)
@@ -82,7 +82,7 @@ fn put(mounted: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// The mounts at a path of the host, as a detached tree of their own.
-pub(super) fn source(path: &CStr, how: BindHow) -> Result<OwnedFd, Errno> {
+pub(crate) fn source(path: &CStr, how: BindHow) -> Result<OwnedFd, Errno> {
     match tree(CWD, path, how.recursive) {
         Err(Errno::NOENT) if how.create_source => {
             make_all(path)?;
@@ -92,7 +92,7 @@ pub(super) fn source(path: &CStr, how: BindHow) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn tree(directory: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+pub(crate) fn tree(directory: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;

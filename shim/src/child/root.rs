@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount, open_tree,
+    fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount, open_tree,
     unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
@@ -18,10 +18,10 @@ use rustix::thread::LinkNameSpaceType;
 
 /// What an overlay writes to.
 #[derive(Clone, Copy)]
-pub(super) struct Own<'a> {
-    pub(super) upper: &'a CStr,
-    pub(super) work: &'a CStr,
-    pub(super) volatile: bool,
+pub(crate) struct Own<'a> {
+    pub(crate) upper: &'a CStr,
+    pub(crate) work: &'a CStr,
+    pub(crate) volatile: bool,
 }
 
 /// The layers as one overlay, attached at `place`.
@@ -45,27 +45,54 @@ pub(super) fn detached(
     context: Option<&CStr>,
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
+    let overlay = begin_overlay(context)?;
+    for layer in lower {
+        fsconfig_set_string(overlay.as_fd(), "lowerdir+", layer.as_c_str())?;
+    }
+    end_overlay(overlay.as_fd(), own, attributes)
+}
+
+/// The same of layers that are detached mounts themselves; Linux 6.15 takes those.
+pub(crate) fn of_trees(
+    lower: &[OwnedFd],
+    own: Option<Own<'_>>,
+    context: Option<&CStr>,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
+    let overlay = begin_overlay(context)?;
+    for layer in lower {
+        fsconfig_set_fd(overlay.as_fd(), "lowerdir+", layer.as_fd())?;
+    }
+    end_overlay(overlay.as_fd(), own, attributes)
+}
+
+fn begin_overlay(context: Option<&CStr>) -> Result<OwnedFd, Errno> {
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(overlay.as_fd(), "source", "overlay")?;
     if let Some(context) = context {
         fsconfig_set_string(overlay.as_fd(), "context", context)?;
     }
-    for layer in lower {
-        fsconfig_set_string(overlay.as_fd(), "lowerdir+", layer.as_c_str())?;
-    }
+    Ok(overlay)
+}
+
+fn end_overlay(
+    overlay: BorrowedFd<'_>,
+    own: Option<Own<'_>>,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
     if let Some(own) = own {
-        fsconfig_set_string(overlay.as_fd(), "upperdir", own.upper)?;
-        fsconfig_set_string(overlay.as_fd(), "workdir", own.work)?;
+        fsconfig_set_string(overlay, "upperdir", own.upper)?;
+        fsconfig_set_string(overlay, "workdir", own.work)?;
         if own.volatile {
-            fsconfig_set_flag(overlay.as_fd(), "volatile")?;
+            fsconfig_set_flag(overlay, "volatile")?;
         }
     }
-    fsconfig_create(overlay.as_fd())?;
-    fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    fsconfig_create(overlay)?;
+    fsmount(overlay, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// mount(2): all layers in one line of options, which is a page at most.
-pub(super) fn by_options(
+pub(crate) fn by_options(
     lower: &[CString],
     own: Option<Own<'_>>,
     context: Option<&CStr>,
@@ -146,7 +173,7 @@ pub(crate) fn empty(place: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 /// Mounts can be made only on what is attached; the descriptor goes on naming the root wherever it is.
-fn attach(root: OwnedFd, place: &CStr) -> Result<OwnedFd, Errno> {
+pub(crate) fn attach(root: OwnedFd, place: &CStr) -> Result<OwnedFd, Errno> {
     move_mount(root.as_fd(), "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     Ok(root)
 }

@@ -53,11 +53,11 @@ pub(super) fn bind_console(root: BorrowedFd<'_>, own: BorrowedFd<'_>) -> Result<
     move_mount(tree.as_fd(), "", place.as_fd(), "", both_empty)
 }
 
-/// Sends the master to the shim: one byte and the descriptor.
-pub(super) fn send(report: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<(), Errno> {
+/// Sends a descriptor through a socket: a terminal's master goes to the shim so. Some byte has to go with it.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], held: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [master];
+    let descriptors = [held];
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    rustix::net::sendmsg(report, &[IoSlice::new(b"t")], &mut control, SendFlags::empty()).map(drop)
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::empty()).map(drop)
 }

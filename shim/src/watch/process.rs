@@ -43,6 +43,28 @@ enum Outcome {
 }
 
 impl Birth {
+    /// Waits until the child says whom it has cloned: the container's process, its number and pidfd.
+    fn second(&self) -> Result<(i32, OwnedFd), Failed> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut bytes = [0; 8];
+        let mut pieces = [IoSliceMut::new(&mut bytes)];
+        let got = rustix::net::recvmsg(&self.report, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)
+            .map_err(|errno| Failed { operation: u32::MAX, errno: errno.raw_os_error() })?;
+        let pidfd = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        match (pidfd, got.bytes) {
+            (Some(pidfd), 5) => {
+                let number = bytes[1..5].try_into().map(i32::from_ne_bytes).unwrap_or_default();
+                Ok((number, pidfd))
+            }
+            (_, 8) => Err(Failed::from_bytes(bytes)),
+            _ => Err(KILLED),
+        }
+    }
+
     /// Reads what the child says: a terminal, a failure, or the end of the socket, which exec brings about.
     fn hear(&mut self) -> Outcome {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -115,9 +137,10 @@ pub(crate) struct Seed<'a> {
     pub(crate) stdio: Option<[BorrowedFd<'a>; 3]>,
 }
 
-/// clone3(2); the child carries out its operations, the caller gets what it holds it by.
+/// Makes ready what the child will need, then clone3(2); the child carries out its operations, the caller gets what it holds it by.
 pub(crate) fn bear(seed: &Seed<'_>) -> Result<(i32, OwnedFd, Birth), Failure> {
     let failed = |what: &'static str| move |errno| failure(what, "", errno);
+    let prepared = crate::prepare::all(seed.operations, seed.slots, seed.stdio)?;
     let program = Program::of(seed.operations).ok_or_else(|| failure("plan", "no exec", Errno::INVAL))?;
     let binds =
         seed.operations.iter().filter(|operation| matches!(operation, Operation::Bind { .. })).count();
@@ -138,6 +161,7 @@ pub(crate) fn bear(seed: &Seed<'_>) -> Result<(i32, OwnedFd, Birth), Failure> {
                 stdio: seed.stdio,
                 root: None,
                 terminal: None,
+                prepared: &prepared,
                 trees,
                 bound: 0,
                 context: None,
@@ -145,7 +169,15 @@ pub(crate) fn bear(seed: &Seed<'_>) -> Result<(i32, OwnedFd, Birth), Failure> {
             child.be_born(seed.operations)
         }
         Born::Parent(pid, pidfd) => {
-            Ok((pid, pidfd, Birth { report: heard, failed: None, nearly: false, master: None }))
+            drop(said);
+            let birth = Birth { report: heard, failed: None, nearly: false, master: None };
+            if !seed.operations.iter().any(|operation| matches!(operation, Operation::Again { .. })) {
+                return Ok((pid, pidfd, birth));
+            }
+            let second = birth.second();
+            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            let (pid, pidfd) = second.map_err(|failed| explain(seed.operations, failed))?;
+            Ok((pid, pidfd, birth))
         }
     }
 }
@@ -207,7 +239,7 @@ impl Shim {
             self.master = Some(master);
         }
         // Execs are born into the container's PID namespace: from here on this process's children are.
-        if self.plan.clone_flags & u64::from(libc::CLONE_NEWPID.cast_unsigned()) != 0 {
+        if self.plan.makes_pid_namespace() {
             let kind = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
             // Fails only if the process is gone already, and then there will be no exec.
             let _ = rustix::thread::move_into_thread_name_spaces(self.processes.first.pidfd.as_fd(), kind);
