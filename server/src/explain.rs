@@ -87,6 +87,10 @@ async fn of_pod(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<ExplainResponse, Rep
     add("net", (net != 0).then_some(net), netns.display().to_string(), 0);
     add("ipc", held(&handles.ipc), format!("room:/pods/{}/ipc", pod.id), 0);
     add("uts", held(&handles.uts), format!("room:/pods/{}/uts", pod.id), 0);
+    if let Some(maps) = pod.config.namespaces.user {
+        let path = format!("room:/pods/{}/user, uids {}, gids {}", pod.id, maps.uids, maps.gids);
+        add("user", held(&handles.user), path, 0);
+    }
     if let Some(init) = made.init {
         add("pid", Some(inode(format!("/proc/{init}/ns/pid"))), String::new(), init);
     }

@@ -66,7 +66,7 @@ impl Node {
             cgroup_parent: format!("/{}", config.cgroup.parent.trim_matches('/')),
             oom_floor: if capabilities & CAP_SYS_RESOURCE == 0 { adjustment } else { -1000 },
             hierarchies,
-            door: convert::Node::probe(),
+            door: convert::Node::probe(version(&uname.release().to_string_lossy())),
         })
     }
 

@@ -5,6 +5,7 @@
 //! | [`table`] | who exists, by id, prefix and name |
 //! | [`pod`], [`container`] | one pod, one container: its state, and what waits for it |
 //! | [`up`], [`connect`] | a pod is made, and gets its network |
+//! | [`spaces`] | a user namespace, and those that it owns |
 //! | [`create`], [`plan`], [`volumes`], [`travel`] | a container is made: request, OCI spec, plan |
 //! | [`confine`] | AppArmor profiles, chosen and loaded |
 //! | [`edits`] | those who may change a container between spec and plan |
@@ -36,6 +37,7 @@ pub(crate) mod plan;
 pub(crate) mod pod;
 pub(crate) mod record;
 pub(crate) mod recover;
+mod spaces;
 pub(crate) mod sums;
 pub(crate) mod table;
 mod travel;

@@ -4,6 +4,7 @@
 //!  host                          the room (pinned at STATE/ns/room)
 //!  /run/netns/POD  net pin       /proc
 //!                                /pods/POD/ipc   /pods/POD/uts   pins
+//!                                /pods/POD/user                  pin, where the pod has a user namespace
 //!                                /pods/POD/shm                   tmpfs
 //! ```
 //!
@@ -24,6 +25,7 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use orlop_model::id::PodId;
+use orlop_model::pod::UserMaps;
 use orlop_model::report::{Kind, Report};
 use orlop_network::PodSocket;
 use rustix::io::Errno;
@@ -39,6 +41,8 @@ pub(crate) struct Shape {
     pub(crate) hostname: Option<String>,
     /// Sysctls of these namespaces: dotted name, value.
     pub(crate) sysctls: Vec<(String, String)>,
+    /// The maps of its user namespace, if it has one: then its namespaces are made already, all of its own.
+    pub(crate) user: Option<UserMaps>,
 }
 
 /// A pod's network namespace, just made.
@@ -54,6 +58,8 @@ pub(crate) struct Network {
 pub(crate) struct Handles {
     /// The pod's IPC namespace, if it has its own.
     pub(crate) ipc: Option<OwnedFd>,
+    /// The pod's user namespace, if it has one.
+    pub(crate) user: Option<OwnedFd>,
     /// The pod's UTS namespace, if it has its own.
     pub(crate) uts: Option<OwnedFd>,
     /// The pod's `/dev/shm`, as a detached mount, if it has its own.
@@ -135,13 +141,18 @@ impl Room {
         heard.await.map_err(|_| gone())?
     }
 
-    /// Makes a pod's namespaces and pins all but the network's.
+    /// Makes a pod's namespaces and pins all but the network's. With a user namespace they are `made` already, and it is the first.
     ///
     /// # Errors
     /// Which step could not be done; what was made is taken down by [`Room::unmake`].
-    pub(crate) async fn make(&self, pod: &PodId, shape: Shape) -> Result<Option<Network>, Report> {
+    pub(crate) async fn make(
+        &self,
+        pod: &PodId,
+        shape: Shape,
+        made: Vec<OwnedFd>,
+    ) -> Result<Option<Network>, Report> {
         let pod = pod.clone();
-        self.within(move |inside| inside.make(&pod, &shape)).await
+        self.within(move |inside| inside.make(&pod, &shape, &made)).await
     }
 
     /// Opens what a container's birth needs.

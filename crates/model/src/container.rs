@@ -85,6 +85,8 @@ pub struct Mount {
     pub propagation: Propagation,
     /// Further options that restrict it, as mount(8) names them: `noexec`, `rnosuid`.
     pub options: Vec<String>,
+    /// Whether its owners are mapped by the maps of the pod's user namespace.
+    pub mapped: bool,
 }
 
 /// An image, or a directory of one, that is mounted into a container.

@@ -57,6 +57,41 @@ pub struct PodNamespaces {
     pub host_ipc: bool,
     /// Whose PID namespace its containers use where they do not say otherwise.
     pub pid: PidMode,
+    /// The maps of its user namespace; none: it lives in the node's.
+    pub user: Option<UserMaps>,
+}
+
+/// The maps of a user namespace (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserMaps {
+    /// Users.
+    pub uids: IdMap,
+    /// Groups.
+    pub gids: IdMap,
+}
+
+/// Ids of a container from 0 on, and the node's that they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    /// The node's id of the container's 0.
+    pub host: u32,
+    /// How many.
+    pub length: u32,
+}
+
+impl IdMap {
+    /// The node's id of a container's; none: it is not mapped.
+    #[must_use]
+    pub fn of(self, id: u32) -> Option<u32> {
+        if id < self.length { self.host.checked_add(id) } else { None }
+    }
+}
+
+/// As the kernel writes a map: the container's first, the node's first, how many.
+impl std::fmt::Display for IdMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "0 {} {}", self.host, self.length)
+    }
 }
 
 /// Whose PID namespace a container uses.

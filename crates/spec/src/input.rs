@@ -51,6 +51,8 @@ pub struct PodFacts {
     pub id: PodId,
     /// Host name in its UTS namespace: the pod's or, in the node's network, the node's.
     pub hostname: String,
+    /// Its user namespace; none: the node's.
+    pub user: Option<PathBuf>,
     /// Its network namespace, pinned; none: the node's.
     pub net: Option<PathBuf>,
     /// Its IPC namespace; none: the node's.

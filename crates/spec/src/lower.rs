@@ -10,6 +10,7 @@
 //! | `nodes` | device nodes and the links beside them |
 //! | `process` | limits, identity, filter, program |
 //! | [`sysctl`] | which namespace a sysctl belongs to |
+//! | [`user`] | what is otherwise in a user namespace |
 //!
 //! *Invariant:* a plan that comes out passes [`orlop_wire::order::check`]; what a spec asks for is in it, or the spec is refused.
 
@@ -21,7 +22,7 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use orlop_model::report::{Kind, Report};
 use orlop_wire::plan::{Cgroup, Oom, Operation, Plan, Stdio};
 
-use crate::input::CgroupLayout;
+use crate::input::{CgroupLayout, DeviceNode};
 use crate::seccomp::Filters;
 
 mod cgroups;
@@ -32,6 +33,7 @@ pub mod options;
 mod process;
 mod refuse;
 pub mod sysctl;
+pub mod user;
 
 #[cfg(test)]
 mod tests;
@@ -102,6 +104,8 @@ pub struct Facts<'a> {
     pub raw_environment: &'a [(String, Vec<u8>)],
     /// Filters compiled before.
     pub filters: &'a Filters,
+    /// The node's devices, as far as they are known: in a user namespace none can be made, they are bound.
+    pub devices: &'a [DeviceNode],
 }
 
 impl Facts<'_> {
@@ -121,6 +125,8 @@ pub fn lower(spec: &Spec, facts: &Facts<'_>) -> Result<Plan, Report> {
     let process = spec.process().as_ref().ok_or_else(|| bad("process", "", "is missing"))?;
     let linux = spec.linux().as_ref().ok_or_else(|| bad("linux", "", "is missing"))?;
     let spaces = namespaces::namespaces(linux, facts)?;
+    let user = user::of(linux, facts)?;
+    let mapped = user::mapped(spec.mounts().as_deref().unwrap_or_default(), user::maps(linux)?)?;
     let mut plan = Plan {
         version: orlop_wire::VERSION,
         container: facts.container.clone(),
@@ -150,6 +156,9 @@ pub fn lower(spec: &Spec, facts: &Facts<'_>) -> Result<Plan, Report> {
     }
     let filter = linux.seccomp().as_ref().map(|profile| facts.filters.get(profile)).transpose()?;
     process::become_it(process, filter, facts.raw_environment, all)?;
+    if let Some(user) = user {
+        user::change(&mut plan, &user, process, &mapped, facts)?;
+    }
     orlop_wire::order::check(&plan.operations)
         .map_err(|why| Report::new(Kind::Failed, "plan", &facts.container, why))?;
     Ok(plan)

@@ -11,9 +11,9 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType as Kind, LinuxSeccomp, Root, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType as Kind, LinuxSeccomp, Root, Spec};
 use orlop_model::container::{PidNamespace, Propagation};
-use orlop_model::pod::{PidMode, Seccomp};
+use orlop_model::pod::{IdMap, PidMode, Seccomp};
 use orlop_model::report::{self, Report};
 
 use crate::input::{CgroupLayout, Input};
@@ -67,12 +67,13 @@ pub fn container(input: &Input<'_>) -> Result<Composed, Report> {
 
 fn linux(input: &Input<'_>, bounding: u64) -> Result<Linux, Report> {
     let security = &input.config.security;
+    let user = input.pod.namespaces.user;
     let paths = |list: &[String]| if security.privileged { Vec::new() } else { list.to_vec() };
     let mut linux = Linux::default();
     linux
         .set_sysctl(None)
-        .set_uid_mappings(None)
-        .set_gid_mappings(None)
+        .set_uid_mappings(user.map(|maps| mapping(maps.uids)))
+        .set_gid_mappings(user.map(|maps| mapping(maps.gids)))
         .set_resources(Some(resources::resources(&input.config.resources, devices::rules(input)?)))
         .set_cgroups_path(Some(PathBuf::from(input.cgroups_path)).filter(|path| !path.as_os_str().is_empty()))
         .set_namespaces(Some(namespaces(input)?))
@@ -99,6 +100,13 @@ fn propagation(input: &Input<'_>) -> Option<String> {
     }
 }
 
+/// A map of ids, as the spec has it.
+fn mapping(map: IdMap) -> Vec<LinuxIdMapping> {
+    let mapping = LinuxIdMappingBuilder::default().container_id(0_u32).host_id(map.host).size(map.length);
+    // Every part has a default: it cannot fail.
+    vec![mapping.build().unwrap_or_default()]
+}
+
 fn namespace(kind: Kind, path: Option<&Path>) -> LinuxNamespace {
     let mut namespace = LinuxNamespace::default();
     namespace.set_typ(kind).set_path(path.map(Path::to_path_buf));
@@ -109,12 +117,20 @@ fn namespaces(input: &Input<'_>) -> Result<Vec<LinuxNamespace>, Report> {
     let facts = input.facts;
     let mut all = vec![namespace(Kind::Mount, None)];
     // One that a pod does not have is the node's: not to be listed.
-    for (kind, path) in [(Kind::Network, &facts.net), (Kind::Ipc, &facts.ipc), (Kind::Uts, &facts.uts)] {
+    for (kind, path) in [
+        (Kind::User, &facts.user),
+        (Kind::Network, &facts.net),
+        (Kind::Ipc, &facts.ipc),
+        (Kind::Uts, &facts.uts),
+    ] {
         all.extend(path.as_deref().map(|path| namespace(kind, Some(path))));
     }
     all.extend(pid_namespace(input)?);
     // On version 2 a privileged container administrates the node's tree, as it does under other runtimes.
-    let whole_tree = input.config.security.privileged && matches!(input.node.cgroups, CgroupLayout::V2(_));
+    // In a user namespace it cannot: there it has its own part alone.
+    let whole_tree = input.config.security.privileged
+        && facts.user.is_none()
+        && matches!(input.node.cgroups, CgroupLayout::V2(_));
     if input.node.cgroup_namespaces && !whole_tree {
         all.push(namespace(Kind::Cgroup, None));
     }

@@ -106,6 +106,7 @@ impl Scene {
             facts: PodFacts {
                 id,
                 hostname: "web".into(),
+                user: None,
                 net: Some(PathBuf::from("/run/netns/web")),
                 ipc: run("ipc"),
                 uts: run("uts"),
@@ -170,7 +171,8 @@ impl Scene {
     /// The pod's namespaces and its /dev/shm, in this order.
     pub(crate) fn slots(&self) -> Vec<Slot> {
         let facts = &self.facts;
-        let paths = [&facts.net, &facts.ipc, &facts.uts, &facts.pid, &facts.shm, &self.target];
+        let paths =
+            [&facts.net, &facts.ipc, &facts.uts, &facts.pid, &facts.shm, &self.target, &facts.user];
         let numbered = paths.into_iter().flatten().zip(0..);
         numbered.map(|(path, number)| Slot { path: path.clone(), number }).collect()
     }
@@ -206,6 +208,7 @@ impl Scene {
             create_sources: true,
             raw_environment: &composed.raw_environment,
             filters: &self.filters,
+            devices: &self.node.devices,
         }
     }
 

@@ -8,7 +8,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt::Write as _;
 
-use orlop_wire::plan::{BindHow, Cgroup, Oom, Operation, Plan};
+use orlop_wire::plan::{BindHow, Cgroup, Oom, Operation, Plan, Preparation};
 
 use crate::capability;
 

@@ -5,7 +5,7 @@
 //! | `check` | what a text, a path, a number may be |
 //! | `pod`, `ports`, `sysctl` | what is asked of a pod |
 //! | `container`, `mounts`, `resources` | what is asked of a container |
-//! | `namespaces`, `profiles`, `security` | what either may do |
+//! | `namespaces`, `mappings`, `profiles`, `security` | what either may do |
 //! | `signal` | stop signals, by the interface's numbers and the kernel's |
 //! | `cidr` | what is asked of the network |
 //! | `filter` | which pods and containers a list is asked for |
@@ -19,6 +19,7 @@ mod check;
 mod cidr;
 mod container;
 pub(crate) mod filter;
+mod mappings;
 mod mounts;
 mod namespaces;
 mod pod;
@@ -45,13 +46,23 @@ pub(crate) use resources::{merged, resources, update_of_linux};
 pub(crate) struct Node {
     /// Whether its kernel confines programs by AppArmor.
     pub(crate) apparmor: bool,
+    /// Whether its kernel can give a pod a user namespace: with layers and volumes whose owners are mapped.
+    pub(crate) user_namespaces: bool,
 }
+
+/// The first kernel whose overlayfs takes layers with mapped owners: major, minor.
+const MAPPED_LAYERS: (u32, u32) = (5, 19);
+
 
 impl Node {
     /// Asks the kernel; once, at start.
-    pub(crate) fn probe() -> Self {
+    pub(crate) fn probe(kernel: (u32, u32)) -> Self {
         let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled");
-        Node { apparmor: enabled.is_ok_and(|text| text.starts_with(b"Y")) }
+        let most = std::fs::read_to_string("/proc/sys/user/max_user_namespaces");
+        Node {
+            apparmor: enabled.is_ok_and(|text| text.starts_with(b"Y")),
+            user_namespaces: kernel >= MAPPED_LAYERS && most.is_ok_and(|text| text.trim() != "0"),
+        }
     }
 }
 

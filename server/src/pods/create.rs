@@ -15,6 +15,7 @@ use orlop_image::{Image, ImageConfig};
 use orlop_model::container::{ContainerConfig, PidNamespace};
 use orlop_model::id::ContainerId;
 use orlop_model::life::pod::State as PodState;
+use orlop_model::pod::{IdMap, UserMaps};
 use orlop_model::report::{Kind, Report};
 use orlop_proto::runtime::v1::{ContainerConfig as Asked, NamespaceMode, NamespaceOption};
 use orlop_spec::accounts::{Identity, Wish, resolve};
@@ -118,14 +119,18 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
             Report::new(Kind::Failed, "make directory", path.display().to_string(), error)
         })?;
     }
+    let user = container.pod.config.namespaces.user;
     if let Some(top) = layers.first() {
-        like(&layer.join("upper"), top)?;
+        like(&layer.join("upper"), top, user)?;
     }
     super::travel::check(config)?;
     let volumes = super::volumes::volumes(core, container, config, &layer)?;
     crate::failpoint::pass("container.made.layer");
 
     let identity = identity(core, config, &document)?;
+    if let Some(maps) = user {
+        is_mapped(&identity, maps)?;
+    }
     let target = target(core, container, config)?;
     let (volumes, images) = volumes.into_iter().map(|volume| (volume.image, volume.directories)).unzip();
     let making = Making {
@@ -161,11 +166,15 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     Ok(facts)
 }
 
-/// Gives a container's own layer the owner and mode that the image's root has: it is what the container sees as `/`.
-fn like(own: &Path, top: &Path) -> Result<(), Report> {
+/// Gives a container's own layer the owner and mode that the image's root has: it is what the container sees as `/`. In a user
+/// namespace the owner is the one that is seen as that; one whom it does not know is nobody there, and stays.
+fn like(own: &Path, top: &Path, user: Option<UserMaps>) -> Result<(), Report> {
+    let seen = |id: u32, map: Option<IdMap>| map.map_or(id, |map| map.of(id).unwrap_or(id));
     let copy = || -> std::io::Result<()> {
         let metadata = std::fs::metadata(top)?;
-        std::os::unix::fs::chown(own, Some(metadata.uid()), Some(metadata.gid()))?;
+        let uid = seen(metadata.uid(), user.map(|maps| maps.uids));
+        let gid = seen(metadata.gid(), user.map(|maps| maps.gids));
+        std::os::unix::fs::chown(own, Some(uid), Some(gid))?;
         std::fs::set_permissions(own, metadata.permissions())
     };
     copy().map_err(|error| Report::new(Kind::Failed, "make layer", own.display().to_string(), error))
@@ -216,6 +225,21 @@ fn identity(core: &Core, config: &ContainerConfig, document: &ImageConfig) -> Re
         policy: config.security.groups_policy,
     };
     resolve(&wish, passwd.as_deref(), group.as_deref())
+}
+
+/// Whether the pod's user namespace knows all that the program is to be.
+fn is_mapped(identity: &Identity, maps: UserMaps) -> Result<(), Report> {
+    const CONTEXT: &str = "config.linux.security_context";
+    let check = |field: &str, id: u32, map: IdMap| match map.of(id) {
+        Some(_) => Ok(()),
+        None => {
+            let cause = format!("the pod's user namespace has ids 0 to {} only", map.length - 1);
+            Err(Report::field(format!("{CONTEXT}.{field}"), id, cause))
+        }
+    };
+    check("run_as_user", identity.uid, maps.uids)?;
+    check("run_as_group", identity.gid, maps.gids)?;
+    identity.groups.iter().try_for_each(|group| check("supplemental_groups", *group, maps.gids))
 }
 
 /// Which PID namespace mode was asked for.

@@ -93,6 +93,7 @@ fn slots(core: &Core, container: &Container, handles: Handles) -> Result<Vec<Own
     if let Some(pid) = pid_holder(core, container)? {
         all.push(open(format!("/proc/{pid}/ns/pid").into())?);
     }
+    all.extend(handles.user);
     Ok(all)
 }
 
@@ -294,11 +295,15 @@ pub(super) fn start_init(
         .map(|path| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
         .transpose()
         .map_err(failed("open namespace"))?;
-    let namespaces = [netns.as_ref(), handles.ipc.as_ref(), handles.uts.as_ref()].into_iter().flatten();
+    let user = handles.user.as_ref();
+    let namespaces = [netns.as_ref(), handles.ipc.as_ref(), handles.uts.as_ref(), user].into_iter().flatten();
     let handed: Vec<BorrowedFd<'_>> =
         [theirs.as_fd(), life.as_fd()].into_iter().chain(namespaces.map(AsFd::as_fd)).collect();
     let count = handed.len().to_string();
-    let spawned = core.shim.start(&["init", &directory.to_string_lossy(), &count], &handed)?;
+    let directory_name = directory.to_string_lossy();
+    let mut arguments = vec!["init", &directory_name, &count];
+    arguments.extend(user.map(|_| "user"));
+    let spawned = core.shim.start(&arguments, &handed)?;
     drop(theirs);
     let mut pid = [0; 4];
     let length = rustix::io::read(&ours, &mut pid).map_err(failed("hear init"))?;

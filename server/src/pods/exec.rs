@@ -168,7 +168,10 @@ fn request(facts: &Facts, number: u64, program: &Program) -> Result<Request, Rep
         }
     }
     if program.terminal {
-        let joined = operations.iter().rposition(|one| matches!(one, Operation::JoinContainer { .. }));
+        // In a user namespace it is its root that opens terminals.
+        let joined = operations
+            .iter()
+            .rposition(|one| matches!(one, Operation::JoinContainer { .. } | Operation::BecomeRoot));
         let terminal = Operation::Terminal { console: false, rows: 0, columns: 0 };
         operations.insert(joined.map_or(0, |at| at + 1), terminal);
     }

@@ -16,6 +16,7 @@ use orlop_model::pod::Seccomp;
 use orlop_model::report::{Kind, Report};
 use orlop_spec::accounts::Identity;
 use orlop_spec::input::{DeviceKind, DeviceNode, Granted, Input, Node, PodFacts};
+use orlop_spec::lower::user::maps;
 use orlop_spec::lower::{ExecFacts, Facts as LowerFacts, Root, Slot, exec, kinds, lower};
 use orlop_spec::seccomp::Filters;
 use orlop_spec::{c_path, oci};
@@ -75,11 +76,11 @@ pub(super) struct Planned {
     pub(super) stop_signal: i32,
 }
 
-/// The slots of a container's plan: network, IPC, UTS, `/dev/shm`, PID, those that there are, in this order.
+/// The slots of a container's plan: network, IPC, UTS, `/dev/shm`, PID, user, those that there are, in this order.
 pub(super) fn slots(facts: &PodFacts, target: Option<&Path>) -> Vec<Slot> {
-    let paths =
-        [facts.net.as_deref(), facts.ipc.as_deref(), facts.uts.as_deref(), facts.shm.as_deref(), target];
-    let paths = paths.into_iter().flatten().map(Path::to_path_buf);
+    let pods = [&facts.net, &facts.ipc, &facts.uts, &facts.shm].map(|path| path.as_deref());
+    let paths = pods.into_iter().chain([target, facts.user.as_deref()]);
+    let paths = paths.flatten().map(Path::to_path_buf);
     (0..).zip(paths).map(|(number, path)| Slot { path, number }).collect()
 }
 
@@ -93,6 +94,7 @@ fn pod_facts(core: &Core, pod: &Pod) -> PodFacts {
     PodFacts {
         id: pod.id.clone(),
         hostname: hostname.clone(),
+        user: namespaces.user.map(|_| in_room("user")),
         net: own_network.then(|| Places::netns(&pod.id)),
         ipc: (!namespaces.host_ipc).then(|| in_room("ipc")),
         uts: own_network.then(|| in_room("uts")),
@@ -144,7 +146,11 @@ impl Making<'_> {
         self.confined(&composed.spec)?;
         self.filter(&composed.spec)?;
         let cgroups = self.cgroups(&cgroup_path, &composed.spec, &resources)?;
-        self.lower(&composed, &node, &slots, cgroups)
+        // In a user namespace nodes are bound, from wherever the node has them.
+        let bound = pod.config.namespaces.user.is_some()
+            && composed.spec.linux().as_ref().is_some_and(|linux| linux.devices().iter().flatten().next().is_some());
+        let on_node = if bound { all_devices(Path::new("/dev")) } else { Vec::new() };
+        self.lower(&composed, &node, &slots, cgroups, &on_node)
     }
 
     fn lower(
@@ -153,6 +159,7 @@ impl Making<'_> {
         node: &Node,
         slots: &[Slot],
         cgroups: Cgroups,
+        devices: &[DeviceNode],
     ) -> Result<Planned, Report> {
         let layer = self.core.places.layer(&self.container.id);
         let log_path = self.log_path();
@@ -196,6 +203,7 @@ impl Making<'_> {
                 create_sources: true,
                 raw_environment: &composed.raw_environment,
                 filters,
+                devices,
             },
         )?;
         let exec = self.exec(composed, &cgroups.procs)?;
@@ -219,6 +227,7 @@ impl Making<'_> {
                 seccomp: linux.seccomp().as_ref(),
                 raw_environment: &composed.raw_environment,
                 filters: &self.core.seccomp.filters,
+                user: maps(linux)?,
             },
         )
     }

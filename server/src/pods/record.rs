@@ -3,6 +3,7 @@
 //! *Invariant:* a record appears by one rename, whole; a pod or container without one was not finished and is undone.
 
 use std::net::IpAddr;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use orlop_model::report::{Kind, Report};
@@ -51,6 +52,11 @@ pub(super) fn write_pod_files(core: &Core, pod: &Pod, addresses: &[IpAddr]) -> R
     for (name, text) in [("hosts", hosts), ("resolv.conf", resolv), ("hostname", format!("{hostname}\n"))] {
         let file = directory.join(name);
         std::fs::write(&file, text)
+            .and_then(|()| match pod.config.namespaces.user {
+                // Bound as they are, whatever filesystem they lie on: so they are the pod's root's.
+                Some(maps) => chown(&file, Some(maps.uids.host), Some(maps.gids.host)),
+                None => Ok(()),
+            })
             .map_err(|error| Report::new(Kind::Failed, "write", file.display().to_string(), error))?;
     }
     Ok(())

@@ -113,7 +113,14 @@ async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<Made, Report> {
         pod.with_ledger(|ledger| ledger.will(Thing::Group(group)))?;
     }
     pod.with_ledger(|ledger| ledger.will(Thing::Room))?;
-    let network = core.room.make(&pod.id, shape(core, pod)).await?;
+    let spaces = match pod.config.namespaces.user {
+        None => Vec::new(),
+        Some(maps) => {
+            let (core, pod) = (Arc::clone(core), Arc::clone(pod));
+            blocking("make user namespace", move || super::spaces::make(&core, &pod, maps)).await??
+        }
+    };
+    let network = core.room.make(&pod.id, shape(core, pod), spaces).await?;
     steps.mark("namespaces")?;
 
     let mut made = Made::default();
@@ -153,6 +160,7 @@ fn shape(core: &Core, pod: &Pod) -> Shape {
         // In the node's network a pod has the node's name, as Kubernetes expects.
         hostname: own_network.then_some(hostname),
         sysctls,
+        user: namespaces.user,
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the room's thread does: makes, opens and unmakes a pod's namespaces.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use orlop_model::id::PodId;
+use orlop_model::pod::UserMaps;
 use orlop_model::report::{Kind, Report};
 use orlop_network::PodSocket;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -52,8 +53,13 @@ impl Inside {
         Ok(Inside { net: own("net")?, ipc: own("ipc")?, uts: own("uts")? })
     }
 
-    pub(super) fn make(&self, pod: &PodId, shape: &Shape) -> Result<Option<Network>, Report> {
-        let made = Self::make_away(pod, shape);
+    pub(super) fn make(
+        &self,
+        pod: &PodId,
+        shape: &Shape,
+        made: &[OwnedFd],
+    ) -> Result<Option<Network>, Report> {
+        let made = Self::make_away(pod, shape, made);
         // Whatever happened: back to the node's own.
         for home in [&self.net, &self.ipc, &self.uts] {
             move_into_link_name_space(home.as_fd(), None).map_err(failed("return from namespace", pod))?;
@@ -62,22 +68,24 @@ impl Inside {
     }
 
     /// The same; leaves the thread in the new namespaces.
-    fn make_away(pod: &PodId, shape: &Shape) -> Result<Option<Network>, Report> {
+    fn make_away(pod: &PodId, shape: &Shape, made: &[OwnedFd]) -> Result<Option<Network>, Report> {
         std::fs::create_dir(place(pod)).map_err(failed_io("room of pod", pod))?;
-        let mut kinds = 0;
-        for (wanted, kind) in [(shape.network, NET), (shape.ipc, IPC), (shape.hostname.is_some(), UTS)] {
-            kinds |= if wanted { kind } else { 0 };
-        }
-        if kinds != 0 {
-            orlop_sys::namespace::unshare(kinds).map_err(failed("make namespaces", pod))?;
+        match made {
+            [] => Self::unshare(pod, shape)?,
+            [user, others @ ..] => {
+                Self::keep(pod, "user", &format!("/proc/thread-self/fd/{}", user.as_raw_fd()))?;
+                for other in others {
+                    move_into_link_name_space(other.as_fd(), None).map_err(failed("join namespace", pod))?;
+                }
+            }
         }
         if shape.ipc {
-            Self::keep(pod, "ipc")?;
-            Self::shm(pod)?;
+            Self::keep(pod, "ipc", "/proc/thread-self/ns/ipc")?;
+            Self::shm(pod, shape.user)?;
         }
         if let Some(hostname) = &shape.hostname {
             rustix::system::sethostname(hostname.as_bytes()).map_err(failed("hostname", pod))?;
-            Self::keep(pod, "uts")?;
+            Self::keep(pod, "uts", "/proc/thread-self/ns/uts")?;
         }
         for (name, value) in &shape.sysctls {
             sysctl(name, value)?;
@@ -91,19 +99,37 @@ impl Inside {
         Ok(Some(Network { namespace, socket }))
     }
 
-    /// Pins the thread's namespace of a kind.
-    fn keep(pod: &PodId, kind: &'static str) -> Result<(), Report> {
-        let file = place(pod).join(kind);
-        std::fs::File::create(&file).map_err(failed_io("pin namespace", pod))?;
-        mount_bind(format!("/proc/thread-self/ns/{kind}"), &file).map_err(failed("pin namespace", pod))
+    /// New namespaces for the thread.
+    fn unshare(pod: &PodId, shape: &Shape) -> Result<(), Report> {
+        let mut kinds = 0;
+        for (wanted, kind) in [(shape.network, NET), (shape.ipc, IPC), (shape.hostname.is_some(), UTS)] {
+            kinds |= if wanted { kind } else { 0 };
+        }
+        if kinds == 0 {
+            return Ok(());
+        }
+        orlop_sys::namespace::unshare(kinds).map_err(failed("make namespaces", pod))
     }
 
-    fn shm(pod: &PodId) -> Result<(), Report> {
+    /// Pins a namespace, under the name of its kind.
+    fn keep(pod: &PodId, kind: &'static str, namespace: &str) -> Result<(), Report> {
+        let file = place(pod).join(kind);
+        std::fs::File::create(&file).map_err(failed_io("pin namespace", pod))?;
+        mount_bind(namespace, &file).map_err(failed("pin namespace", pod))
+    }
+
+    /// Files in it bear ids of the node, so it is nobody's in a user namespace but its root's.
+    fn shm(pod: &PodId, user: Option<UserMaps>) -> Result<(), Report> {
         let directory = place(pod).join("shm");
         std::fs::create_dir(&directory).map_err(failed_io("make /dev/shm", pod))?;
+        let root = user.map_or((0, 0), |maps| (maps.uids.host, maps.gids.host));
+        let (uid, gid) = (root.0.to_string(), root.1.to_string());
+        let mut options = vec![("mode", "1777"), ("size", SHM_SIZE), ("source", "shm")];
+        if user.is_some() {
+            options.extend([("uid", uid.as_str()), ("gid", gid.as_str())]);
+        }
         let mounted =
-            super::entry::fresh("tmpfs", &[("mode", "1777"), ("size", SHM_SIZE), ("source", "shm")])
-                .map_err(failed("make /dev/shm", pod))?;
+            super::entry::fresh("tmpfs", &options).map_err(failed("make /dev/shm", pod))?;
         move_mount(mounted.as_fd(), "", CWD, &directory, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(failed("make /dev/shm", pod))
     }
@@ -127,13 +153,13 @@ pub(super) fn handles(pod: &PodId) -> Result<Handles, Report> {
         Err(Errno::NOENT) => None,
         Err(errno) => return Err(failed("open /dev/shm", pod)(errno)),
     };
-    Ok(Handles { ipc: pin("ipc")?, uts: pin("uts")?, shm })
+    Ok(Handles { user: pin("user")?, ipc: pin("ipc")?, uts: pin("uts")?, shm })
 }
 
 /// Takes a pod's pins and `/dev/shm` down. Idempotent.
 pub(super) fn unmake(pod: &PodId) -> Result<(), Report> {
     let directory = place(pod);
-    for name in ["shm", "uts", "ipc"] {
+    for name in ["shm", "uts", "ipc", "user"] {
         let path = directory.join(name);
         match unmount(&path, UnmountFlags::DETACH) {
             Ok(()) | Err(Errno::NOENT | Errno::INVAL) => {}

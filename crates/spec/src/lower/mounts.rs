@@ -24,15 +24,6 @@ pub(super) fn mounts(
 ) -> Result<Vec<CString>, Report> {
     let mut frozen = Vec::new();
     for mount in mounts {
-        if mount.uid_mappings().iter().flatten().next().is_some()
-            || mount.gid_mappings().iter().flatten().next().is_some()
-        {
-            return Err(cannot(
-                "mounts.uidMappings",
-                mount.destination().to_string_lossy(),
-                "is not supported yet",
-            ));
-        }
         let options = options::parse(mount.options().as_deref().unwrap_or_default())?;
         let target = inside("mounts.destination", mount.destination())?;
         let kind = mount.typ().as_deref().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* a container never gets the node's mount namespace, and never renames what is not its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType as Kind, Spec};
 use orlop_model::report::Report;
@@ -51,6 +51,18 @@ pub fn paths(linux: &Linux) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The slot of a namespace that the spec names by its path.
+fn held(path: &Path, facts: &Facts<'_>) -> Result<u32, Report> {
+    let missing = || bad("linux.namespaces", path.display(), "is not at hand as a descriptor");
+    facts.slot_of(path).ok_or_else(missing)
+}
+
+/// The slot of the namespace of this kind that is joined, if one is.
+pub(super) fn slot(linux: &Linux, kind: Kind, facts: &Facts<'_>) -> Result<Option<u32>, Report> {
+    let path = find(linux, kind).and_then(|one| one.path().as_ref());
+    path.filter(|path| !path.as_os_str().is_empty()).map(|path| held(path, facts)).transpose()
+}
+
 pub(super) fn namespaces(linux: &Linux, facts: &Facts<'_>) -> Result<Namespaces, Report> {
     let mut result = Namespaces { clone_flags: 0, pid_slot: None, operations: Vec::new() };
     for (at, one) in all(linux).iter().enumerate() {
@@ -59,14 +71,9 @@ pub(super) fn namespaces(linux: &Linux, facts: &Facts<'_>) -> Result<Namespaces,
             return Err(bad("linux.namespaces", kind, "stands there twice"));
         }
         let path = one.path().as_ref().filter(|path| !path.as_os_str().is_empty());
-        let slot = path.map(|path| {
-            let missing = || bad("linux.namespaces", path.display(), "is not at hand as a descriptor");
-            facts.slot_of(path).ok_or_else(missing)
-        });
-        match (kind, slot.transpose()?) {
-            (Kind::User, _) => {
-                return Err(cannot("linux.namespaces", "user", "user namespaces are not supported yet"));
-            }
+        match (kind, path.map(|path| held(path, facts)).transpose()?) {
+            // All the plan is changed for it once it is whole.
+            (Kind::User, _) => {}
             (Kind::Mount, Some(_)) => {
                 return Err(cannot(
                     "linux.namespaces",

@@ -66,6 +66,12 @@ pub(super) fn nodes(mounts: &[Mount], linux: &Linux, all: &mut Vec<Operation>) -
     Ok(())
 }
 
+/// Whether it is one that every container has, and every node at the same path.
+pub(super) fn is_standard(path: &str, mode: u32, numbers: (u32, u32)) -> bool {
+    let same = |(standard, major, minor): &(&str, u32, u32)| *standard == path && (*major, *minor) == numbers;
+    mode & CHARACTER == CHARACTER && STANDARD.iter().any(same)
+}
+
 fn node(device: &LinuxDevice) -> Result<Operation, Report> {
     let path = device.path();
     let number = |number: i64| {

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 
 use oci_spec::runtime::{Capabilities, LinuxSeccomp, PosixRlimitType, Process};
+use orlop_model::pod::UserMaps;
 use orlop_model::report::{Kind, Report};
 use orlop_wire::plan::Operation;
 
@@ -33,6 +34,8 @@ pub struct ExecFacts<'a> {
     pub raw_environment: &'a [(String, Vec<u8>)],
     /// Filters compiled before.
     pub filters: &'a Filters,
+    /// The maps of the container's user namespace, if it has one: [`super::user::maps`].
+    pub user: Option<UserMaps>,
 }
 
 /// Operations that bring a process into a running container. `process` is the container's own, with what is asked for put in:
@@ -58,6 +61,9 @@ pub fn exec(process: &Process, facts: &ExecFacts<'_>) -> Result<Vec<Operation>, 
     all.push(Operation::Chdir { path, create: false });
     let filter = facts.seccomp.map(|profile| facts.filters.get(profile)).transpose()?;
     become_it(process, filter, facts.raw_environment, &mut all)?;
+    if let Some(maps) = facts.user {
+        super::user::exec(process, maps, &mut all)?;
+    }
     orlop_wire::order::check(&all).map_err(|why| Report::new(Kind::Failed, "plan", "exec", why))?;
     Ok(all)
 }

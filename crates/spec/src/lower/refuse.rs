@@ -23,14 +23,6 @@ pub(super) fn unsupported(spec: &Spec) -> Result<(), Report> {
         ("process.ioPriority", process.is_some_and(|process| process.io_priority().is_some())),
         ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),
         ("process.execCPUAffinity", process.is_some_and(|process| process.exec_cpu_affinity().is_some())),
-        (
-            "linux.uidMappings",
-            linux.is_some_and(|linux| linux.uid_mappings().iter().flatten().next().is_some()),
-        ),
-        (
-            "linux.gidMappings",
-            linux.is_some_and(|linux| linux.gid_mappings().iter().flatten().next().is_some()),
-        ),
         ("linux.intelRdt", linux.is_some_and(|linux| linux.intel_rdt().is_some())),
         ("linux.personality", linux.is_some_and(|linux| linux.personality().is_some())),
         ("linux.memoryPolicy", linux.is_some_and(|linux| linux.memory_policy().is_some())),

@@ -251,15 +251,12 @@ fn what_is_not_supported_is_refused_and_named() {
             })),
         ),
         (
-            "user namespaces",
-            Box::new(on_linux(|linux| {
-                linux.set_namespaces(Some(vec![user()]));
-            })),
-        ),
-        (
             "uidMappings",
             Box::new(on_linux(|linux| {
-                linux.set_uid_mappings(Some(vec![LinuxIdMapping::default()]));
+                let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+                namespaces.push(user());
+                let maps = vec![LinuxIdMapping::default(); 2];
+                linux.set_namespaces(Some(namespaces)).set_uid_mappings(Some(maps));
             })),
         ),
         (
@@ -411,6 +408,7 @@ fn an_exec_joins_and_becomes_what_the_container_is() {
         seccomp: linux.seccomp().as_ref(),
         raw_environment: &[],
         filters: &scene.filters,
+        user: None,
     };
     let all = exec(&process, &facts).expect("good");
     assert_eq!(order::check(&all), Ok(()));

@@ -12,16 +12,21 @@ use oci_spec::runtime::Mount;
 use orlop_model::container::{Mount as Asked, Propagation};
 use orlop_model::report::Report;
 
+use super::mapping;
 use crate::input::{CgroupLayout, Input};
 
 pub(super) fn mounts(input: &Input<'_>) -> Result<Vec<Mount>, Report> {
     let mut asked: Vec<Mount> = Vec::new();
     let mut images = input.images.iter();
     for mount in &input.config.mounts {
-        let mount = match &mount.image {
+        let mut made = match &mount.image {
             None => requested(mount)?,
             Some(volume) => image(mount, &volume.image, images.next())?,
         };
+        if let Some(maps) = input.pod.namespaces.user.filter(|_| mount.mapped) {
+            made.set_uid_mappings(Some(mapping(maps.uids))).set_gid_mappings(Some(mapping(maps.gids)));
+        }
+        let mount = made;
         // The last one of a path is the one that would be seen.
         asked.retain(|earlier| earlier.destination() != mount.destination());
         asked.push(mount);
@@ -51,15 +56,15 @@ fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>
 fn fresh(input: &Input<'_>) -> Vec<Mount> {
     let privileged = input.config.security.privileged;
     let writable = if privileged { "rw" } else { "ro" };
+    let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    // The group tty, where it is mapped.
+    if input.pod.namespaces.user.is_none_or(|maps| maps.gids.of(5).is_some()) {
+        terminals.push("gid=5");
+    }
     let mut all = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
+        mount("/dev/pts", "devpts", "devpts", &terminals),
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]),
     ];

@@ -52,7 +52,7 @@ pub(crate) fn container_config(
         args,
         working_dir: working_dir(&config.working_dir)?,
         envs,
-        mounts: mounts::mounts(&config.mounts)?,
+        mounts: mounts::mounts(&config.mounts, pod.namespaces.user)?,
         devices: mounts::devices(&config.devices)?,
         named_devices: named_devices(config)?,
         labels: check::map("config.labels", &config.labels)?,

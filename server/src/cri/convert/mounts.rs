@@ -3,10 +3,11 @@
 //! *Invariant:* a path in the container comes out absolute, without `.` and `..`; a path of the node comes out as it is.
 
 use orlop_model::container::{Device, ImageVolume, Mount, Propagation};
+use orlop_model::pod::UserMaps;
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1;
 
-use super::{check, unsupported};
+use super::{check, mappings, unsupported};
 
 fn propagation(field: String, number: i32) -> Result<Propagation, Report> {
     match v1::MountPropagation::try_from(number) {
@@ -54,19 +55,6 @@ fn image(field: &str, asked: &v1::Mount) -> Result<Option<ImageVolume>, Report> 
     Ok(Some(ImageVolume { image, sub_path }))
 }
 
-/// What this version cannot do with a mount.
-///
-/// `selinux_relabel` is not among it: kubelet sets it for every volume that could have a label, and a container has none here that
-/// its files would have to bear.
-fn beyond(field: &str, mount: &v1::Mount) -> Result<(), Report> {
-    for (name, mappings) in [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)] {
-        if !mappings.is_empty() {
-            return Err(unsupported(format!("{field}.{name}"), "an idmapped mount"));
-        }
-    }
-    Ok(())
-}
-
 /// Options of a bind mount that take something away from whoever uses it, or say how access times are kept; each with an `r` before it
 /// is for all that is mounted below, too.
 const RESTRICTIONS: [&str; 8] =
@@ -98,8 +86,9 @@ fn options(field: &str, asked: &v1::Mount) -> Result<Vec<String>, Report> {
     Ok(asked.mount_options.clone())
 }
 
-fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
-    beyond(field, asked)?;
+fn mount(field: &str, asked: &v1::Mount, user: Option<UserMaps>) -> Result<Mount, Report> {
+    // `selinux_relabel` is not looked at here: kubelet sets it for every volume that could have a label.
+    let mapped = mappings::of_mount(field, &asked.uid_mappings, &asked.gid_mappings, user)?;
     let image = image(field, asked)?;
     let container_path = check::inside(&format!("{field}.container_path"), &asked.container_path)?;
     if container_path == "/" {
@@ -107,6 +96,10 @@ fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
         return Err(Report::field(format!("{field}.container_path"), &asked.container_path, cause));
     }
     let propagation = propagation(format!("{field}.propagation"), asked.propagation)?;
+    if propagation == Propagation::Bidirectional && user.is_some() {
+        let cause = "what is mounted in a user namespace does not travel to the node";
+        return Err(Report::field(format!("{field}.propagation"), "PROPAGATION_BIDIRECTIONAL", cause));
+    }
     if asked.recursive_read_only {
         let field = format!("{field}.recursive_read_only");
         if !asked.readonly {
@@ -128,12 +121,13 @@ fn mount(field: &str, asked: &v1::Mount) -> Result<Mount, Report> {
         recursive_read_only: asked.recursive_read_only,
         propagation,
         options: options(field, asked)?,
+        mapped,
     })
 }
 
 /// What is mounted, in the order asked for.
-pub(super) fn mounts(asked: &[v1::Mount]) -> Result<Vec<Mount>, Report> {
-    let each = |(at, asked)| mount(&format!("config.mounts[{at}]"), asked);
+pub(super) fn mounts(asked: &[v1::Mount], user: Option<UserMaps>) -> Result<Vec<Mount>, Report> {
+    let each = |(at, asked)| mount(&format!("config.mounts[{at}]"), asked, user);
     asked.iter().enumerate().map(each).collect()
 }
 

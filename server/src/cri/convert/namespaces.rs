@@ -6,9 +6,9 @@
 use orlop_model::container::PidNamespace;
 use orlop_model::pod::{PidMode, PodNamespaces};
 use orlop_model::report::Report;
-use orlop_proto::runtime::v1::{NamespaceMode, NamespaceOption, UserNamespace};
+use orlop_proto::runtime::v1::{NamespaceMode, NamespaceOption};
 
-use super::{check, unsupported};
+use super::{Node, check, mappings};
 
 /// An id of a container, whole.
 const ID_MAX: usize = 64;
@@ -26,31 +26,17 @@ fn mode(field: String, number: i32, allowed: &[NamespaceMode]) -> Result<Namespa
 }
 
 /// Whether it is the node's, of a namespace that is the pod's otherwise.
-fn is_node(field: String, number: i32) -> Result<bool, Report> {
+pub(super) fn is_node(field: String, number: i32) -> Result<bool, Report> {
     mode(field, number, &[NamespaceMode::Pod, NamespaceMode::Node]).map(|mode| mode == NamespaceMode::Node)
 }
 
-fn user(field: &str, user: Option<&UserNamespace>) -> Result<(), Report> {
-    let Some(user) = user else { return Ok(()) };
-    if is_node(format!("{field}.mode"), user.mode)? {
-        if user.uids.is_empty() && user.gids.is_empty() {
-            return Ok(());
-        }
-        return Err(Report::field(field, "NODE", "mappings belong to mode POD"));
-    }
-    for (name, mappings) in [("uids", &user.uids), ("gids", &user.gids)] {
-        if mappings.len() != 1 || mappings.iter().any(|mapping| mapping.length == 0) {
-            let cause = "mode POD has exactly one mapping, of a length over 0";
-            return Err(Report::field(format!("{field}.{name}"), mappings.len(), cause));
-        }
-    }
-    Err(unsupported(field, "a user namespace"))
-}
-
 /// Those of a pod; an absent message is one that says nothing: all are the pod's.
-pub(super) fn of_pod(field: &str, options: Option<&NamespaceOption>) -> Result<PodNamespaces, Report> {
+pub(super) fn of_pod(
+    field: &str,
+    options: Option<&NamespaceOption>,
+    node: Node,
+) -> Result<PodNamespaces, Report> {
     let Some(options) = options else { return Ok(PodNamespaces::default()) };
-    user(&format!("{field}.userns_options"), options.userns_options.as_ref())?;
     if !options.target_id.is_empty() {
         return Err(Report::field(format!("{field}.target_id"), &options.target_id, "a pod has no target"));
     }
@@ -60,11 +46,15 @@ pub(super) fn of_pod(field: &str, options: Option<&NamespaceOption>) -> Result<P
         NamespaceMode::Node => PidMode::Node,
         NamespaceMode::Pod | NamespaceMode::Target => PidMode::Pod,
     };
-    Ok(PodNamespaces {
+    let others = PodNamespaces {
         host_network: is_node(format!("{field}.network"), options.network)?,
         host_ipc: is_node(format!("{field}.ipc"), options.ipc)?,
         pid,
-    })
+        user: None,
+    };
+    let field = format!("{field}.userns_options");
+    let user = mappings::of_pod(&field, options.userns_options.as_ref(), others, node)?;
+    Ok(PodNamespaces { user, ..others })
 }
 
 /// The PID namespace of a container in a pod with `pod`; its other namespaces are the pod's.
@@ -77,7 +67,7 @@ pub(super) fn of_container(
 ) -> Result<PidNamespace, Report> {
     let silent = NamespaceOption::default();
     let options = options.unwrap_or(&silent);
-    user(&format!("{field}.userns_options"), options.userns_options.as_ref())?;
+    mappings::of_container(&format!("{field}.userns_options"), options.userns_options.as_ref(), pod.user)?;
     for (name, number, has) in
         [("network", options.network, pod.host_network), ("ipc", options.ipc, pod.host_ipc)]
     {

@@ -15,7 +15,7 @@ use orlop_proto::runtime::v1;
 
 use super::{Node, container_config, pod_config};
 
-const NODE: Node = Node { apparmor: false };
+const NODE: Node = Node { apparmor: false, user_namespaces: true };
 
 /// A pod as kubelet asks for it.
 fn good_pod() -> v1::PodSandboxConfig {

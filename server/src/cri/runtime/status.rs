@@ -21,7 +21,10 @@ pub(crate) fn answer(core: &Core, request: StatusRequest) -> Result<StatusRespon
             message: network.message,
         },
     ];
-    let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
+    let features = RuntimeHandlerFeatures {
+        recursive_read_only_mounts: true,
+        user_namespaces: core.node.door.user_namespaces,
+    };
     let handler = |name: &str| RuntimeHandler { name: name.into(), features: Some(features) };
     Ok(StatusResponse {
         status: Some(RuntimeStatus { conditions }),

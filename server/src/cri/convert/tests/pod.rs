@@ -202,16 +202,11 @@ fn what_cannot_be_is_refused_by_its_field() {
 
 #[test]
 fn what_this_version_cannot_do_is_not_ignored() {
-    let userns = |c: &mut v1::PodSandboxConfig| {
-        let ids = vec![v1::IdMapping { host_id: 100_000, container_id: 0, length: 65536 }];
-        options(c).userns_options = Some(v1::UserNamespace { mode: 0, uids: ids.clone(), gids: ids });
-    };
     let selinux = |c: &mut v1::PodSandboxConfig| {
         context(c).selinux_options.get_or_insert_default().level = "s0:c1,c2".into();
     };
     let rows: &[(&str, Change)] = &[
         ("config.windows", |c| c.windows = Some(v1::WindowsPodSandboxConfig::default())),
-        ("config.linux.security_context.namespace_options.userns_options", userns),
         ("config.linux.security_context.selinux_options", selinux),
     ];
     for (field, change) in rows {
@@ -283,7 +278,7 @@ fn all_that_can_be_asked_for_arrives() {
     assert_eq!(pod.handler, "native");
     assert!(pod.privileged);
     assert_eq!(pod.seccomp, Seccomp::Localhost("/etc/p.json".into()));
-    let namespaces = PodNamespaces { host_network: false, host_ipc: false, pid: PidMode::Container };
+    let namespaces = PodNamespaces { pid: PidMode::Container, ..PodNamespaces::default() };
     assert_eq!(pod.namespaces, namespaces);
 }
 

@@ -367,20 +367,9 @@ fn older_forms_of_profiles_are_checked_too() {
 fn what_this_version_cannot_do_is_not_ignored() {
     let rows: &[Bad] = &[
         ("config.windows", |c| c.windows = Some(v1::WindowsContainerConfig::default()), ""),
-        ("config.mounts[0].uidMappings", |c| mount(c).uid_mappings = vec![v1::IdMapping::default()], ""),
-        ("config.mounts[0].gidMappings", |c| mount(c).gid_mappings = vec![v1::IdMapping::default()], ""),
         (
             "config.linux.security_context.selinux_options",
             |c| context(c).selinux_options.get_or_insert_default().r#type = "spc_t".into(),
-            "",
-        ),
-        (
-            "config.linux.security_context.namespace_options.userns_options",
-            |c| {
-                let ids = vec![v1::IdMapping { host_id: 100_000, container_id: 0, length: 65536 }];
-                let user = v1::UserNamespace { mode: 0, uids: ids.clone(), gids: ids };
-                options(c).userns_options = Some(user);
-            },
             "",
         ),
     ];
@@ -399,7 +388,7 @@ fn a_named_apparmor_profile_needs_a_kernel_that_has_it() {
         context(&mut config).apparmor = Some(profile(kind, name));
         container_config(&config, &pod(), node).map(|config| config.security.apparmor)
     };
-    let has = Node { apparmor: true };
+    let has = Node { apparmor: true, ..NODE };
     // The runtime's own is nothing where the kernel has none.
     for node in [NODE, has] {
         assert_eq!(asked(0, "", node), Ok(AppArmor::RuntimeDefault));
