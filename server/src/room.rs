@@ -30,6 +30,8 @@ use orlop_model::report::{Kind, Report};
 use orlop_network::PodSocket;
 use rustix::io::Errno;
 
+pub(crate) use deeds::{sysctl_path, sysctl_refused};
+
 /// Which namespaces a pod gets, and what they hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shape {

@@ -15,7 +15,7 @@
 //! orlop-shim run DIRECTORY     descriptors: 3 control socket, 4 the locked life file, 5... the plan's slots
 //! orlop-shim init DIRECTORY N  N descriptors: 3 control socket, 4 the locked life file, 5... namespaces to join
 //! orlop-shim init DIRECTORY N user                  the same, and the last is a user namespace, which is joined first
-//! orlop-shim spaces UID_MAP GID_MAP KINDS           descriptor: 3 control socket
+//! orlop-shim spaces UID_MAP GID_MAP KINDS [PATH VALUE]...    descriptor: 3 control socket
 //! ```
 //!
 //! *Invariant:* one thread; no async runtime, no JSON; nothing of the server's is needed once it runs. It decides nothing: the plan
@@ -41,14 +41,14 @@ fn main() -> ExitCode {
         [_, "run", directory] => run::run(directory),
         [_, "init", directory, handed] => hold::run(directory, handed, false),
         [_, "init", directory, handed, "user"] => hold::run(directory, handed, true),
-        [_, "spaces", uids, gids, kinds] => spaces::run(uids, gids, kinds),
+        [_, "spaces", uids, gids, kinds, sysctls @ ..] => spaces::run(uids, gids, kinds, sysctls),
         [_, "--version"] => {
             println!("orlop-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         _ => {
             eprintln!(
-                "usage: orlop-shim run DIRECTORY | init DIRECTORY N [user] | spaces UID_MAP GID_MAP KINDS | --version\nIt is started by orlopd, with descriptors that only orlopd has."
+                "usage: orlop-shim run DIRECTORY | init DIRECTORY N [user] | spaces UID_MAP GID_MAP KINDS [PATH VALUE]... | --version\nIt is started by orlopd, with descriptors that only orlopd has."
             );
             ExitCode::from(2)
         }

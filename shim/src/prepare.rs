@@ -10,10 +10,10 @@ use orlop_wire::plan::{BindHow, Operation, OwnLayer, Preparation};
 use orlop_wire::record::Failure;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, makedev};
 use rustix::io::Errno;
-use rustix::mount::{
-    MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree,
+use rustix::mount::{MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
 };
-use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType};
 
 use crate::birth::{self, Born};
 use crate::child::{Failed, mounts, root, terminal};

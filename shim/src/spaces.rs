@@ -4,7 +4,8 @@
 //! ```text
 //!  orlopd ── start ──▶ orlop-shim spaces ── clone3, CLONE_NEWUSER ──▶ child
 //!                         │ uid_map, gid_map                            │ waits
-//!                         │──────────────────────────────── go ────────▶│ becomes root there, unshares the others
+//!                         │──────────────────────────────── go ────────▶│ becomes root there, unshares the others,
+//!                         │                                             │ writes sysctls that are its root's alone
 //!  orlopd ◀───────────── descriptors: user, then the others ────────────│ ends
 //! ```
 //!
@@ -29,77 +30,84 @@ const KINDS: [(libc::c_int, &CStr); 3] = [
     (libc::CLONE_NEWUTS, c"/proc/self/ns/uts"),
 ];
 
-/// Makes a user namespace with these maps (the lines of user_namespaces(7)) and in it namespaces of `kinds` (`CLONE_NEW*`); sends one
-/// byte and their descriptors over the control socket: user, network, IPC, UTS, those that there are.
-pub(crate) fn run(uids: &str, gids: &str, kinds: &str) -> ExitCode {
-    let done = kinds.parse().map_err(|_| ("kinds", Errno::INVAL)).and_then(|kinds| make(uids, gids, kinds));
-    match done {
+/// Makes a user namespace with these maps (the lines of user_namespaces(7)), in it namespaces of `kinds` (`CLONE_NEW*`), and writes
+/// `sysctls` there: a path below /proc/sys and a value, one after the other. Sends one byte and descriptors over the control socket:
+/// user, network, IPC, UTS, those that there are. Or what failed, in words: an errno, and what was being done; `sysctl N` is the N-th.
+pub(crate) fn run(uids: &str, gids: &str, kinds: &str, sysctls: &[&str]) -> ExitCode {
+    let Ok(mut handed) = orlop_sys::process::take_handed(1) else { return ExitCode::FAILURE };
+    let control = handed.remove(0);
+    let kinds = kinds.parse().map_err(|_| failed("read kinds of")(Errno::INVAL));
+    match kinds.and_then(|kinds| make(&control, uids, gids, kinds, sysctls)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err((step, errno)) => {
-            // Whoever waits hears why: the errno, and no descriptor.
-            if let Ok(control) = orlop_sys::process::take_handed(1).map(|mut handed| handed.remove(0)) {
-                let said = format!("{} {step}", errno.raw_os_error());
-                let _ = rustix::io::write(&control, said.as_bytes());
-            }
+        Err(failed) => {
+            tell(&control, &failed);
             ExitCode::FAILURE
         }
     }
 }
 
-type Step<T> = Result<T, (&'static str, Errno)>;
+/// What was being done, and what the kernel said.
+struct Failed {
+    step: String,
+    errno: Errno,
+}
 
-fn make(uids: &str, gids: &str, kinds: u64) -> Step<()> {
+fn failed(step: &str) -> impl Fn(Errno) -> Failed {
+    move |errno| Failed { step: step.into(), errno }
+}
+
+fn failed_io(step: &str) -> impl Fn(std::io::Error) -> Failed {
+    move |error| failed(step)(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+fn tell(control: &OwnedFd, Failed { step, errno }: &Failed) {
+    // If nobody hears it, whoever waits sees the end of the socket.
+    let _ = rustix::io::write(control, format!("{} {step}", errno.raw_os_error()).as_bytes());
+}
+
+fn make(control: &OwnedFd, uids: &str, gids: &str, kinds: u64, sysctls: &[&str]) -> Result<(), Failed> {
     let user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
-    let failed = |step: &'static str| move |errno: Errno| (step, errno);
-    let failed_io = |step: &'static str| {
-        move |error: std::io::Error| (step, Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    };
-    let (mut hears, mut says) = std::io::pipe().map_err(failed_io("pipe"))?;
-    let (mut ended, end) = std::io::pipe().map_err(failed_io("pipe"))?;
-    match birth::clone(user, None).map_err(failed("make user namespace"))? {
+    let (mut hears, mut says) = std::io::pipe().map_err(failed_io("begin"))?;
+    match birth::clone(user, None).map_err(failed("clone for"))? {
         Born::Child => {
             drop(says);
-            drop(ended);
-            let told = hears.read(&mut [0]).unwrap_or(0);
-            let done = if told == 1 { settle(kinds) } else { Err(Errno::CANCELED) };
-            if let Err(errno) = done {
-                let _ = rustix::io::write(&end, &errno.raw_os_error().to_ne_bytes());
+            // Nothing is said if the maps could not be written; then that is told already.
+            if matches!(hears.read(&mut [0]), Ok(1))
+                && let Err(failed) = settle(control, kinds, sysctls)
+            {
+                tell(control, &failed);
             }
             birth::leave(0)
         }
-        Born::Parent(pid, _pidfd) => {
+        Born::Parent(pid, process) => {
             drop(hears);
-            drop(end);
             for (file, map) in [("uid_map", uids), ("gid_map", gids)] {
                 std::fs::write(format!("/proc/{pid}/{file}"), map).map_err(failed_io("write maps of"))?;
             }
-            says.write_all(b"g").map_err(failed_io("tell"))?;
-            let mut errno = [0; 4];
-            match ended.read(&mut errno) {
-                Ok(0) => Ok(()),
-                Ok(_) => {
-                    let errno = Errno::from_raw_os_error(i32::from_ne_bytes(errno));
-                    Err(("make namespaces in", errno))
-                }
-                Err(error) => Err(failed_io("hear")(error)),
-            }
+            says.write_all(b"g").map_err(failed_io("begin"))?;
+            let options = rustix::process::WaitIdOptions::EXITED;
+            let waited = rustix::process::waitid(rustix::process::WaitId::PidFd(process.as_fd()), options);
+            waited.map(drop).map_err(failed("wait for"))
         }
     }
 }
 
 /// In the user namespace: root of it first, so that what the others hold (a queue filesystem, for one) is its root's.
-fn settle(kinds: u64) -> Result<(), Errno> {
-    identity::become_root()?;
-    orlop_sys::namespace::unshare(kinds)?;
+fn settle(control: &OwnedFd, kinds: u64, sysctls: &[&str]) -> Result<(), Failed> {
+    identity::become_root().map_err(failed("become root of"))?;
+    orlop_sys::namespace::unshare(kinds).map_err(failed("make namespaces in"))?;
+    for (number, pair) in sysctls.chunks_exact(2).enumerate() {
+        std::fs::write(format!("/proc/sys/{}", pair[0]), pair[1])
+            .map_err(failed_io(&format!("sysctl {number}")))?;
+    }
     let open = |path: &CStr| rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let mut all = vec![open(c"/proc/self/ns/user")?];
+    let mut all = vec![open(c"/proc/self/ns/user").map_err(failed("open"))?];
     for (kind, path) in KINDS {
         if kinds & u64::from(kind.cast_unsigned()) != 0 {
-            all.push(open(path)?);
+            all.push(open(path).map_err(failed("open namespaces of"))?);
         }
     }
-    let control = orlop_sys::process::take_handed(1)?.remove(0);
-    send(control.as_fd(), &all)
+    send(control.as_fd(), &all).map_err(failed("hand on"))
 }
 
 fn send(control: BorrowedFd<'_>, all: &[OwnedFd]) -> Result<(), Errno> {

@@ -11,7 +11,10 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType as Kind, LinuxSeccomp, Root, Spec};
+use oci_spec::runtime::{
+    Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType as Kind, LinuxSeccomp,
+    Root, Spec,
+};
 use orlop_model::container::{PidNamespace, Propagation};
 use orlop_model::pod::{IdMap, PidMode, Seccomp};
 use orlop_model::report::{self, Report};

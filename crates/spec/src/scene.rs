@@ -171,8 +171,7 @@ impl Scene {
     /// The pod's namespaces and its /dev/shm, in this order.
     pub(crate) fn slots(&self) -> Vec<Slot> {
         let facts = &self.facts;
-        let paths =
-            [&facts.net, &facts.ipc, &facts.uts, &facts.pid, &facts.shm, &self.target, &facts.user];
+        let paths = [&facts.net, &facts.ipc, &facts.uts, &facts.pid, &facts.shm, &self.target, &facts.user];
         let numbered = paths.into_iter().flatten().zip(0..);
         numbered.map(|(path, number)| Slot { path: path.clone(), number }).collect()
     }

@@ -215,7 +215,8 @@ fn preparation(what: &Preparation) -> String {
                 let volatile = if own.volatile { " volatile" } else { "" };
                 format!(" upper {} work {}{volatile}", shown(&own.upper), shown(&own.work))
             });
-            let context = context.as_ref().map_or_else(String::new, |text| format!(" context {}", shown(text)));
+            let context =
+                context.as_ref().map_or_else(String::new, |text| format!(" context {}", shown(text)));
             format!(
                 "tree of layers {} owners mapped by slot {user}{own}{context} {}",
                 list(lower, ":"),

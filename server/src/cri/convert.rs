@@ -53,7 +53,6 @@ pub(crate) struct Node {
 /// The first kernel whose overlayfs takes layers with mapped owners: major, minor.
 const MAPPED_LAYERS: (u32, u32) = (5, 19);
 
-
 impl Node {
     /// Asks the kernel; once, at start.
     pub(crate) fn probe(kernel: (u32, u32)) -> Self {

@@ -148,7 +148,11 @@ impl Making<'_> {
         let cgroups = self.cgroups(&cgroup_path, &composed.spec, &resources)?;
         // In a user namespace nodes are bound, from wherever the node has them.
         let bound = pod.config.namespaces.user.is_some()
-            && composed.spec.linux().as_ref().is_some_and(|linux| linux.devices().iter().flatten().next().is_some());
+            && composed
+                .spec
+                .linux()
+                .as_ref()
+                .is_some_and(|linux| linux.devices().iter().flatten().next().is_some());
         let on_node = if bound { all_devices(Path::new("/dev")) } else { Vec::new() };
         self.lower(&composed, &node, &slots, cgroups, &on_node)
     }

@@ -151,7 +151,9 @@ fn shape(core: &Core, pod: &Pod) -> Shape {
             sysctls.push((name.into(), value.into()));
         }
     }
-    sysctls.extend(pod.config.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let written = |name: &str| namespaces.user.is_some() && super::spaces::is_roots(name);
+    let asked = pod.config.sysctls.iter().filter(|(name, _)| !written(name));
+    sysctls.extend(asked.map(|(name, value)| (name.clone(), value.clone())));
     let hostname =
         if pod.config.hostname.is_empty() { core.node.hostname.clone() } else { pod.config.hostname.clone() };
     Shape {

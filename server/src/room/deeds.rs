@@ -128,8 +128,7 @@ impl Inside {
         if user.is_some() {
             options.extend([("uid", uid.as_str()), ("gid", gid.as_str())]);
         }
-        let mounted =
-            super::entry::fresh("tmpfs", &options).map_err(failed("make /dev/shm", pod))?;
+        let mounted = super::entry::fresh("tmpfs", &options).map_err(failed("make /dev/shm", pod))?;
         move_mount(mounted.as_fd(), "", CWD, &directory, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(failed("make /dev/shm", pod))
     }
@@ -187,15 +186,22 @@ fn absent_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
 
 /// Writes a sysctl of the namespaces that the thread is in.
 fn sysctl(name: &str, value: &str) -> Result<(), Report> {
-    // A slash in a dotted name stands for a dot that is part of it, as sysctl(8) has it.
+    std::fs::write(Path::new("/proc/sys").join(sysctl_path(name)), value)
+        .map_err(|error| sysctl_refused(name, value, error))
+}
+
+/// Where a sysctl is below /proc/sys. A slash in a dotted name stands for a dot that is part of it, as sysctl(8) has it.
+pub(crate) fn sysctl_path(name: &str) -> String {
     let swap = |letter| match letter {
         '.' => '/',
         '/' => '.',
         other => other,
     };
-    let path = format!("/proc/sys/{}", name.chars().map(swap).collect::<String>());
-    std::fs::write(&path, value).map_err(|error| {
-        let report = Report::field(format!("config.linux.sysctls[{name}]"), value, error);
-        report.advise("the kernel of this node has no such sysctl, or refuses the value")
-    })
+    name.chars().map(swap).collect()
+}
+
+/// One that was not written.
+pub(crate) fn sysctl_refused(name: &str, value: &str, why: impl std::fmt::Display) -> Report {
+    let report = Report::field(format!("config.linux.sysctls[{name}]"), value, why);
+    report.advise("the kernel of this node has no such sysctl, or refuses the value")
 }

@@ -70,7 +70,10 @@ pub(super) fn layers(
 pub(crate) const DESCRIPTOR: usize = 32;
 
 /// The path that leads to a descriptor.
-pub(crate) fn descriptor<'a>(place: BorrowedFd<'_>, buffer: &'a mut [u8; DESCRIPTOR]) -> Result<&'a CStr, Errno> {
+pub(crate) fn descriptor<'a>(
+    place: BorrowedFd<'_>,
+    buffer: &'a mut [u8; DESCRIPTOR],
+) -> Result<&'a CStr, Errno> {
     let mut room = &mut buffer[..];
     write!(room, "/proc/self/fd/{}\0", place.as_raw_fd()).map_err(|_| Errno::NAMETOOLONG)?;
     CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::NAMETOOLONG)

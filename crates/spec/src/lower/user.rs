@@ -138,6 +138,8 @@ struct Change<'a> {
     user: &'a User,
     mapped: &'a [CString],
     facts: &'a Facts<'a>,
+    /// The SELinux context of overlays from here on.
+    context: Option<CString>,
     /// What is made ready before the clone, and how many trees that are.
     ready: Vec<Operation>,
     trees: u32,
@@ -161,6 +163,7 @@ pub(super) fn change(
         user,
         mapped,
         facts,
+        context: None,
         ready: vec![streams(process, user.maps)?],
         trees: 0,
         before: Vec::new(),
@@ -230,15 +233,27 @@ impl Change<'_> {
     fn operation(&mut self, operation: Operation) -> Result<(), Report> {
         use Operation as O;
         match operation {
-            O::Session | O::OomScoreAdj { .. } | O::Keyring { .. } | O::EnterCgroup { .. } | O::Rlimit { .. } => {
+            O::Session
+            | O::OomScoreAdj { .. }
+            | O::Keyring { .. }
+            | O::EnterCgroup { .. }
+            | O::Rlimit { .. } => {
                 self.before.push(operation);
             }
             O::Join { kind: USER, .. } => {}
+            O::MountContext { label } => self.context = Some(label),
             O::Join { .. } | O::Unshare { .. } => self.joined.push(operation),
             O::Overlay { lower, upper, work, volatile, place } => {
                 let own = Some(OwnLayer { upper, work, volatile });
                 let user = self.user.slot;
-                let layers = Preparation::Layers { lower, own, attributes: 0, user, place: place.clone() };
+                let layers = Preparation::Layers {
+                    lower,
+                    own,
+                    context: self.context.clone(),
+                    attributes: 0,
+                    user,
+                    place: place.clone(),
+                };
                 self.put_root(layers, place);
             }
             O::Directory { source, place } => {
@@ -247,7 +262,14 @@ impl Change<'_> {
             }
             O::Layers { lower, target, attributes } => {
                 let (user, place) = (self.user.slot, self.place()?);
-                let layers = Preparation::Layers { lower, own: None, attributes, user, place };
+                let layers = Preparation::Layers {
+                    lower,
+                    own: None,
+                    context: self.context.clone(),
+                    attributes,
+                    user,
+                    place,
+                };
                 self.put(layers, target, BindHow::default());
             }
             O::Bind { source, target, how } => {
@@ -379,7 +401,8 @@ mod tests {
         scene.config.security.pid = orlop_model::container::PidNamespace::Pod;
         let lines = lines(&scene);
         assert!(!lines.iter().any(|line| line.starts_with("clone once more")), "{lines:#?}");
-        let at = ["session", "join user", "unshare mount", "propagation"].map(|start| position(&lines, start));
+        let at =
+            ["session", "join user", "unshare mount", "propagation"].map(|start| position(&lines, start));
         assert!(at.is_sorted(), "{lines:#?}");
     }
 

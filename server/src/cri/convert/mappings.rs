@@ -18,9 +18,8 @@ fn map(field: &str, asked: &[IdMapping]) -> Result<IdMap, Report> {
     let [one] = asked else {
         return Err(Report::field(field, asked.len(), "there has to be exactly one mapping"));
     };
-    let wrong = |part: &str, value: u32, cause: &str| {
-        Err(Report::field(format!("{field}[0].{part}"), value, cause))
-    };
+    let wrong =
+        |part: &str, value: u32, cause: &str| Err(Report::field(format!("{field}[0].{part}"), value, cause));
     if one.container_id != 0 {
         return wrong("container_id", one.container_id, "it has to begin with 0: a container needs a root");
     }
@@ -82,8 +81,12 @@ pub(super) fn of_container(
     match (user(field, asked)?, pod) {
         (None, None) => Ok(()),
         (Some(maps), Some(pods)) => same(field, maps, pods),
-        (None, Some(_)) => Err(Report::field(format!("{field}.mode"), "NODE", "its pod has a user namespace")),
-        (Some(_), None) => Err(Report::field(format!("{field}.mode"), "POD", "its pod has no user namespace")),
+        (None, Some(_)) => {
+            Err(Report::field(format!("{field}.mode"), "NODE", "its pod has a user namespace"))
+        }
+        (Some(_), None) => {
+            Err(Report::field(format!("{field}.mode"), "POD", "its pod has no user namespace"))
+        }
     }
 }
 
@@ -107,7 +110,8 @@ pub(super) fn of_mount(
     if uids.is_empty() && gids.is_empty() {
         return Ok(false);
     }
-    let maps = [("uidMappings", uids, pod.map(|maps| maps.uids)), ("gidMappings", gids, pod.map(|maps| maps.gids))];
+    let maps =
+        [("uidMappings", uids, pod.map(|maps| maps.uids)), ("gidMappings", gids, pod.map(|maps| maps.gids))];
     for (name, asked, pods) in maps {
         let field = format!("{field}.{name}");
         let asked = map(&field, asked)?;

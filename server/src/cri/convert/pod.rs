@@ -32,8 +32,11 @@ pub(crate) fn pod_config(
 
     let name = pod_name(config.metadata.as_ref())?;
     let seccomp = sandbox_security(context, node)?;
-    let namespaces =
-        namespaces::of_pod(&format!("{CONTEXT}.namespace_options"), context.namespace_options.as_ref(), node)?;
+    let namespaces = namespaces::of_pod(
+        &format!("{CONTEXT}.namespace_options"),
+        context.namespace_options.as_ref(),
+        node,
+    )?;
     for (field, sums) in
         [("config.linux.overhead", &linux.overhead), ("config.linux.resources", &linux.resources)]
     {
