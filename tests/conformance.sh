@@ -42,7 +42,7 @@ until [ -S "$state/orlop.sock" ]; do kill -0 "$daemon"; sleep 0.1; done
 
 status=0
 # What belongs to interfaces that are not served yet. AppArmor is not in every kernel, and the suite looks for itself.
-later='NRI|UserNamespaces'
+later='NRI'
 round() {
   local name=$1; shift
   echo "== $name"

@@ -184,22 +184,22 @@ fn apart(layers: &[OwnedFd], made: &Made<'_>, attributes: u32, place: &CStr) -> 
     // The attributes that a plan may ask for have the numbers of mount(2)'s flags.
     let flags = MountFlags::from_bits(attributes).ok_or(Errno::INVAL)?;
     let kind = SocketType::SEQPACKET;
-    let (hears, says) = rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     match birth::clone(u64::from(libc::CLONE_NEWNS.cast_unsigned()), None)? {
         Born::Child => {
-            drop(hears);
+            drop(ours);
             let overlay = attached(layers, place)
                 .and_then(|()| root::by_options(&paths, made.own(), made.context, place, flags))
                 .and_then(detach);
-            let told = overlay.and_then(|overlay| terminal::send(says.as_fd(), b"t", overlay.as_fd()));
+            let told = overlay.and_then(|overlay| terminal::send(theirs.as_fd(), b"t", overlay.as_fd()));
             if let Err(errno) = told {
-                let _ = rustix::io::write(&says, &errno.raw_os_error().to_ne_bytes());
+                let _ = rustix::io::write(&theirs, &errno.raw_os_error().to_ne_bytes());
             }
             birth::leave(0)
         }
         Born::Parent(_, process) => {
-            drop(says);
-            let heard = hear(hears.as_fd());
+            drop(theirs);
+            let heard = hear(ours.as_fd());
             let options = rustix::process::WaitIdOptions::EXITED;
             let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(process.as_fd()), options);
             heard

@@ -230,12 +230,12 @@ fn identity(core: &Core, config: &ContainerConfig, document: &ImageConfig) -> Re
 /// Whether the pod's user namespace knows all that the program is to be.
 fn is_mapped(identity: &Identity, maps: UserMaps) -> Result<(), Report> {
     const CONTEXT: &str = "config.linux.security_context";
-    let check = |field: &str, id: u32, map: IdMap| match map.of(id) {
-        Some(_) => Ok(()),
-        None => {
+    let check = |field: &str, id: u32, map: IdMap| {
+        let beyond = || {
             let cause = format!("the pod's user namespace has ids 0 to {} only", map.length - 1);
-            Err(Report::field(format!("{CONTEXT}.{field}"), id, cause))
-        }
+            Report::field(format!("{CONTEXT}.{field}"), id, cause)
+        };
+        map.of(id).map(drop).ok_or_else(beyond)
     };
     check("run_as_user", identity.uid, maps.uids)?;
     check("run_as_group", identity.gid, maps.gids)?;

@@ -137,9 +137,9 @@ async fn a_port_of_the_pod_is_reached() {
         let (mut said, mut errors) = (Vec::new(), Vec::new());
         while let Some((channel, bytes)) = session.incoming.next().await {
             if channel == 0 {
-                said.extend(bytes)
+                said.extend(bytes);
             } else {
-                errors.extend(bytes)
+                errors.extend(bytes);
             }
             if errors.len() > 2 || said.ends_with(b"from a container\n") {
                 break;

@@ -19,10 +19,10 @@ fn options(pod: &mut PodSandboxConfig) -> &mut UserNamespace {
 
 const PODS: &[(&str, &str, Pod)] = &[
     ("uids", "exactly one mapping", |pod| {
-        options(pod).uids.push(IdMapping { host_id: 1, container_id: 9, length: 1 })
+        options(pod).uids.push(IdMapping { host_id: 1, container_id: 9, length: 1 });
     }),
     ("gids", "exactly one mapping", |pod| {
-        options(pod).gids.push(IdMapping { host_id: 1, container_id: 9, length: 1 })
+        options(pod).gids.push(IdMapping { host_id: 1, container_id: 9, length: 1 });
     }),
     ("uids", "exactly one mapping", |pod| options(pod).uids.clear()),
     ("gids", "exactly one mapping", |pod| options(pod).gids.clear()),
@@ -104,7 +104,7 @@ const CONTAINERS: &[(&str, &str, Container)] = &[
     ("config.mounts[0].gidMappings", "not its pod's", |c| mounted(c).gid_mappings = map(UID)),
     ("config.mounts[0].gidMappings", "exactly one mapping", |c| mounted(c).gid_mappings.clear()),
     ("config.mounts[0].uidMappings[0].container_id", "begin with 0", |c| {
-        mounted(c).uid_mappings[0].container_id = 3
+        mounted(c).uid_mappings[0].container_id = 3;
     }),
     ("config.mounts[0].propagation", "does not travel to the node", |c| {
         mounted(c).propagation = MountPropagation::PropagationBidirectional.into();

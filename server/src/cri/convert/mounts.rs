@@ -7,7 +7,7 @@ use orlop_model::pod::UserMaps;
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1;
 
-use super::{check, mappings, unsupported};
+use super::{check, mappings};
 
 fn propagation(field: String, number: i32) -> Result<Propagation, Report> {
     match v1::MountPropagation::try_from(number) {
