@@ -237,7 +237,7 @@ fn what_is_not_supported_is_refused_and_named() {
         |change: fn(&mut Process)| move |spec: &mut Spec| change(spec.process_mut().as_mut().expect("set"));
     let on_linux =
         |change: fn(&mut Linux)| move |spec: &mut Spec| change(spec.linux_mut().as_mut().expect("set"));
-    let table: [(&str, Change); 5] = [
+    let table: [(&str, Change); 4] = [
         (
             "selinux",
             Box::new(on_process(|process| {
