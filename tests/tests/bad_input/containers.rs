@@ -289,15 +289,28 @@ const SECURITY: &[Bad] = &[
         |c| (options(c).pid, options(c).target_id) = (3, "feedfeed".into()),
         &["namespace_options.target_id", "feedfeed"],
     ),
+    (
+        "a mount with groups of its own",
+        |c| mount(c).gid_mappings = vec![IdMapping::default()],
+        &["config.mounts[0].uidMappings", "exactly one mapping"],
+    ),
+    (
+        "an idmapped mount",
+        |c| mount(c).uid_mappings = vec![IdMapping::default()],
+        &["config.mounts[0].uidMappings"],
+    ),
+    (
+        "a user namespace",
+        |c| {
+            let ids = vec![IdMapping { host_id: 100_000, container_id: 0, length: 65536 }];
+            options(c).userns_options = Some(UserNamespace { mode: 0, uids: ids.clone(), gids: ids });
+        },
+        &["userns_options", "its pod has no user namespace"],
+    ),
 ];
 
 const UNSUPPORTED: &[Bad] = &[
     ("a container of Windows", |c| c.windows = Some(WindowsContainerConfig::default()), &["config.windows"]),
-    (
-        "a mount with groups of its own",
-        |c| mount(c).gid_mappings = vec![IdMapping::default()],
-        &["config.mounts[0].gidMappings"],
-    ),
     (
         "an SELinux label",
         |c| context(c).selinux_options.get_or_insert_default().level = "s0".into(),
@@ -310,22 +323,9 @@ const UNSUPPORTED: &[Bad] = &[
         &["security_context.apparmor_profile"],
     ),
     (
-        "an idmapped mount",
-        |c| mount(c).uid_mappings = vec![IdMapping::default()],
-        &["config.mounts[0].uidMappings"],
-    ),
-    (
         "an AppArmor profile",
         |c| context(c).apparmor = Some(profile(2, "strict")),
         &["security_context.apparmor"],
-    ),
-    (
-        "a user namespace",
-        |c| {
-            let ids = vec![IdMapping { host_id: 100_000, container_id: 0, length: 65536 }];
-            options(c).userns_options = Some(UserNamespace { mode: 0, uids: ids.clone(), gids: ids });
-        },
-        &["userns_options", "not supported by this version"],
     ),
 ];
 

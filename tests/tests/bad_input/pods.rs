@@ -162,14 +162,6 @@ const INVALID: &[Bad] = &[
 const UNSUPPORTED: &[Bad] = &[
     ("a pod of Windows", |p| p.windows = Some(WindowsPodSandboxConfig::default()), &["config.windows"]),
     (
-        "a user namespace",
-        |p| {
-            let ids = vec![IdMapping { host_id: 100_000, container_id: 0, length: 65536 }];
-            namespaces(p).userns_options = Some(UserNamespace { mode: 0, uids: ids.clone(), gids: ids });
-        },
-        &["userns_options", "not supported by this version"],
-    ),
-    (
         "an SELinux label",
         |p| {
             security(p).selinux_options =
