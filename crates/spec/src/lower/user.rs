@@ -233,13 +233,7 @@ impl Change<'_> {
     fn operation(&mut self, operation: Operation) -> Result<(), Report> {
         use Operation as O;
         match operation {
-            O::Session
-            | O::OomScoreAdj { .. }
-            | O::Keyring { .. }
-            | O::EnterCgroup { .. }
-            | O::Rlimit { .. } => {
-                self.before.push(operation);
-            }
+            O::Rlimit { .. } => self.before.push(operation),
             O::Join { kind: USER, .. } => {}
             O::MountContext { label } => self.context = Some(label),
             O::Join { .. } | O::Unshare { .. } => self.joined.push(operation),
@@ -283,6 +277,9 @@ impl Change<'_> {
                 let kind = mode & FORMAT;
                 self.put(Preparation::Device { source, kind, major, minor }, target, BindHow::default());
             }
+            O::Propagation { .. } => self.after.push(operation),
+            // What comes before mounts is the process's own: its session, cgroups, attributes, which it has of the node's root.
+            other if self.after.is_empty() => self.before.push(other),
             other => self.after.push(other),
         }
         Ok(())
@@ -364,11 +361,13 @@ mod tests {
         scene.config.mounts = vec![volume, mount("/plain", "/srv/plain"), tools];
         scene.images = vec![vec!["/l/a".into(), "/l/b".into()]];
         (scene.identity.uid, scene.identity.gid) = (1000, 7);
+        scene.apparmor = Some("orlop-default".into());
         let lines = lines(&scene);
         assert_eq!(lines[0], "pipes to 101000:200007");
         let ordered = [
             "tree of layers /l/2:/l/1 owners mapped by slot 5 upper /c/upper work /c/work volatile",
             "oom_score_adj",
+            "attribute apparmor",
             "enter cgroup",
             "join user of slot 5",
             "join net",
