@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use crate::nri::v1alpha1 as nri;
 use crate::orlop::v1::{ContainerRecord, PullRequest};
 use crate::runtime::v1::{AttachResponse, AuthConfig, ExecResponse, KeyValue, PortForwardResponse};
 
@@ -59,6 +60,37 @@ impl fmt::Debug for ContainerRecord {
             .field("id", &self.id)
             .field("pod_id", &self.pod_id)
             .field("image_id", &self.image_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Its environment may hold secrets.
+impl fmt::Debug for nri::Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Container")
+            .field("id", &self.id)
+            .field("pod_sandbox_id", &self.pod_sandbox_id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for nri::KeyValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyValue")
+            .field("key", &self.key)
+            .field("value", &format_args!("[{} bytes]", self.value.len()))
+            .finish()
+    }
+}
+
+/// What a plugin's own configuration file says.
+impl fmt::Debug for nri::ConfigureRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigureRequest")
+            .field("config", &format_args!("[{} bytes]", self.config.len()))
+            .field("runtime_name", &self.runtime_name)
+            .field("runtime_version", &self.runtime_version)
             .finish_non_exhaustive()
     }
 }

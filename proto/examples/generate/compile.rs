@@ -6,10 +6,11 @@ use std::error::Error;
 use std::path::Path;
 
 /// What is compiled; the rest is imported by it.
-const ROOTS: [&str; 3] = ["runtime/v1/api.proto", "orlop/v1/orlop.proto", "orlop/v1/record.proto"];
+const ROOTS: [&str; 4] =
+    ["runtime/v1/api.proto", "orlop/v1/orlop.proto", "orlop/v1/record.proto", "nri/v1alpha1/api.proto"];
 
 /// Messages that hold a secret: src/redact.rs says what their Debug shows.
-pub(crate) const SECRET: [&str; 7] = [
+pub(crate) const SECRET: [&str; 10] = [
     ".runtime.v1.AttachResponse",
     ".runtime.v1.AuthConfig",
     ".runtime.v1.ExecResponse",
@@ -17,6 +18,9 @@ pub(crate) const SECRET: [&str; 7] = [
     ".runtime.v1.PortForwardResponse",
     ".orlop.v1.ContainerRecord",
     ".orlop.v1.PullRequest",
+    ".nri.pkg.api.v1alpha1.ConfigureRequest",
+    ".nri.pkg.api.v1alpha1.Container",
+    ".nri.pkg.api.v1alpha1.KeyValue",
 ];
 
 /// The .proto files below `directory`, parsed and checked.
