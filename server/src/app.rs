@@ -1,7 +1,7 @@
 //! The composition root: what is made of what, in which order, and how it ends.
 //!
 //! ```text
-//!  log ─▶ directories ─▶ socket ─▶ node ─▶ room ─▶ network, images, shim ─▶ records read ─▶ socket served ─▶ shims adopted
+//!  log ─▶ directories ─▶ socket ─▶ node ─▶ room ─▶ network, images, shim ─▶ records read ─▶ plugins ─▶ socket served ─▶ shims adopted
 //! ```
 //!
 //! *Invariant:* the socket answers before any shim has been heard. An orderly end leaves containers running and, where there is no
@@ -70,7 +70,8 @@ pub(crate) fn run(flags: &Flags, config: &Config) -> Result<(), Report> {
         .enable_all()
         .build()
         .map_err(failed("start threads", &places.state))?;
-    let outcome = runtime.block_on(serve(config, places, &socket, listener));
+    let plugins = flags.nri(config);
+    let outcome = runtime.block_on(serve(config, plugins, places, &socket, listener));
     let _ = std::fs::remove_file(&socket);
     // Threads that hang in the kernel end with the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -113,17 +114,19 @@ fn alone(places: &Places) -> Result<rustix::fd::OwnedFd, Report> {
 
 async fn serve(
     config: &Config,
+    plugins: crate::nri::Settings,
     places: Places,
     socket: &Path,
     listener: std::os::unix::net::UnixListener,
 ) -> Result<(), Report> {
     let (door, tokens) = Door::open(&config.streaming)?;
-    let core = compose(config, places, tokens)?;
+    let core = compose(config, plugins, places, tokens)?;
     let calls =
         Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
     Network::begin(&core)?;
     recover::recover(&core);
     core.events.begin(&core)?;
+    crate::nri::begin(&core).await;
     gauges::begin(&core);
     core.cdi.begin();
     let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen", socket))?;
@@ -152,6 +155,7 @@ async fn serve(
     crate::serve::serve(listener, routes, asked, END_PATIENCE).await;
     let _ = tokio::time::timeout(END_PATIENCE, streams).await;
     core.later.finish(END_PATIENCE).await;
+    crate::nri::end(&core);
     leave_nothing(&core).await;
     if let Some(Listen::Unix(path)) = &config.metrics.address {
         let _ = std::fs::remove_file(path);
@@ -160,7 +164,12 @@ async fn serve(
     Ok(())
 }
 
-fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>, Report> {
+fn compose(
+    config: &Config,
+    plugins: crate::nri::Settings,
+    places: Places,
+    tokens: Tokens,
+) -> Result<Arc<Core>, Report> {
     let mut node = Node::probe(config)?;
     node.make_shim_cgroups()?;
     let room = Room::enter(&places.state)?;
@@ -189,6 +198,7 @@ fn compose(config: &Config, places: Places, tokens: Tokens) -> Result<Arc<Core>,
         later: Later::default(),
         gauges,
         undoing: Arc::default(),
+        nri: crate::nri::Nri::new(plugins),
     }))
 }
 

@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) shim: Shim,
     pub(crate) cdi: Cdi,
     pub(crate) cli: Cli,
+    pub(crate) nri: Nri,
 }
 
 /// `[registry]`
@@ -219,6 +220,37 @@ pub(crate) struct Cli {
     pub(crate) userns_remap: Option<String>,
 }
 
+/// `[nri]`: plugins of the node resource interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
+pub(crate) struct Nri {
+    /// Whether there are any.
+    pub(crate) enabled: bool,
+    /// Whether they may come by themselves, over the socket.
+    pub(crate) external: bool,
+    /// That socket; none: /var/run/nri/nri.sock, or nri.sock in `--state` where that is set.
+    pub(crate) socket: Option<PathBuf>,
+    /// Those that the daemon starts.
+    pub(crate) plugin_path: PathBuf,
+    /// What they are told.
+    pub(crate) plugin_config_path: PathBuf,
+    /// How long one may take to say who it is.
+    pub(crate) registration_timeout: Duration,
+    /// How long one may take to answer.
+    pub(crate) request_timeout: Duration,
+    /// Those without whom no pod and no container is made.
+    pub(crate) required_plugins: Vec<String>,
+    /// An annotation by which a pod does without them; none: there is none.
+    pub(crate) tolerate_missing_annotation: Option<String>,
+    /// What plugins may not do.
+    pub(crate) reject_oci_hooks: bool,
+    pub(crate) reject_runtime_default_seccomp: bool,
+    pub(crate) reject_unconfined_seccomp: bool,
+    pub(crate) reject_custom_seccomp: bool,
+    pub(crate) reject_namespaces: bool,
+    pub(crate) reject_sysctls: bool,
+}
+
 impl Default for Registry {
     fn default() -> Self {
         Registry { certs_dir: "/etc/orlop/certs.d".into(), pinned: Vec::new() }
@@ -266,6 +298,28 @@ impl Default for Log {
 impl Default for Cdi {
     fn default() -> Self {
         Cdi { directories: vec!["/etc/cdi".into(), "/var/run/cdi".into()] }
+    }
+}
+
+impl Default for Nri {
+    fn default() -> Self {
+        Nri {
+            enabled: true,
+            external: true,
+            socket: None,
+            plugin_path: "/opt/nri/plugins".into(),
+            plugin_config_path: "/etc/nri/conf.d".into(),
+            registration_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(2),
+            required_plugins: Vec::new(),
+            tolerate_missing_annotation: None,
+            reject_oci_hooks: false,
+            reject_runtime_default_seccomp: false,
+            reject_unconfined_seccomp: false,
+            reject_custom_seccomp: false,
+            reject_namespaces: false,
+            reject_sysctls: false,
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`shims`] | shims as the server sees them |
 //! | [`images`], [`network`], [`node`] | images, networks and the node, as the core asks for them |
 //! | [`cdi`], [`watched`] | devices by name; directories of files that others write |
+//! | [`nri`] | plugins of others that hear of pods and containers, and change them |
 //! | [`events`] | what has happened to pods and containers, by number |
 //! | [`own`], [`explain`], [`audit`] | orlop's own service: pulls that can be watched, what is known of a thing, what the kernel has that no ledger has |
 //! | [`gauges`] | what pods and containers use |
@@ -35,6 +36,7 @@ mod images;
 mod later;
 mod network;
 mod node;
+mod nri;
 mod observe;
 mod own;
 mod pods;

@@ -30,7 +30,7 @@ pub(crate) mod container;
 pub(crate) mod create;
 mod deeds;
 pub(crate) mod down;
-mod edits;
+pub(crate) mod edits;
 pub(crate) mod exec;
 pub(crate) mod ledger;
 pub(crate) mod plan;
@@ -78,6 +78,7 @@ pub(crate) struct Core {
     pub(crate) events: Events,
     pub(crate) later: Later,
     pub(crate) gauges: Gauges,
+    pub(crate) nri: crate::nri::Nri,
     /// Held for reading while pods of an earlier daemon are undone that it left half made: who needs what they hold waits for it.
     pub(crate) undoing: std::sync::Arc<tokio::sync::RwLock<()>>,
 }

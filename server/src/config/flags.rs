@@ -10,6 +10,9 @@ use super::{Config, Fault, Level, read};
 /// Read unless `--config` names another, and only if it is there.
 const FILE: &str = "/etc/orlop/config.toml";
 
+/// Where records of running things are.
+const STATE: &str = "/run/orlop";
+
 /// Serves Kubernetes' container runtime interface (CRI v1) on a Unix socket.
 ///
 /// Several daemons can run side by side, each with its own --root, --state and --socket.
@@ -24,7 +27,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/orlop", value_parser = absolute)]
     pub(crate) root: PathBuf,
     /// Directory of what does not: records of running things, sockets. A tmpfs.
-    #[arg(long, value_name = "DIR", default_value = "/run/orlop", value_parser = absolute)]
+    #[arg(long, value_name = "DIR", default_value = STATE, value_parser = absolute)]
     pub(crate) state: PathBuf,
     /// Socket that is served; without it: orlop.sock in --state.
     #[arg(long, value_name = "PATH", value_parser = absolute)]
@@ -54,6 +57,38 @@ impl Flags {
             config.log.level = level;
         }
         Ok(config)
+    }
+
+    /// What is to be known of plugins: the files, and where the socket is if they do not say.
+    pub(crate) fn nri(&self, config: &Config) -> crate::nri::Settings {
+        let nri = config.nri.clone();
+        // A daemon with a state of its own is not the node's only one: it takes nothing away from another.
+        let usual = || {
+            if self.state == Path::new(STATE) {
+                crate::nri::SOCKET.into()
+            } else {
+                self.state.join("nri.sock")
+            }
+        };
+        crate::nri::Settings {
+            enabled: nri.enabled,
+            external: nri.external,
+            socket: nri.socket.unwrap_or_else(usual),
+            plugin_path: nri.plugin_path,
+            plugin_config_path: nri.plugin_config_path,
+            registration_timeout: nri.registration_timeout,
+            request_timeout: nri.request_timeout,
+            rules: orlop_nri::rules::Rules {
+                reject_oci_hooks: nri.reject_oci_hooks,
+                reject_runtime_default_seccomp: nri.reject_runtime_default_seccomp,
+                reject_unconfined_seccomp: nri.reject_unconfined_seccomp,
+                reject_custom_seccomp: nri.reject_custom_seccomp,
+                reject_namespaces: nri.reject_namespaces,
+                reject_sysctls: nri.reject_sysctls,
+                required: nri.required_plugins,
+                tolerate_missing: nri.tolerate_missing_annotation,
+            },
+        }
     }
 
     /// The socket that is served.

@@ -55,6 +55,21 @@ keys! {
     cdi.directories = some_paths, "a list of absolute paths without .., or [] for none";
     cli.cgroup_parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";
     cli.userns_remap = remap, "USER or USER:GROUP as in /etc/subuid, or \"\"";
+    nri.enabled = flag, "true, false";
+    nri.external = flag, "true, false";
+    nri.socket = optional_path, "an absolute path without .., or \"\" for the usual place";
+    nri.plugin_path = path, "an absolute path without ..";
+    nri.plugin_config_path = path, "an absolute path without ..";
+    nri.registration_timeout = seconds, "whole seconds, 1 to 3600";
+    nri.request_timeout = seconds, "whole seconds, 1 to 3600";
+    nri.required_plugins = words, "a list of plugins' names, with or without their indices";
+    nri.tolerate_missing_annotation = optional_word, "an annotation's key, or \"\"";
+    nri.reject_oci_hooks = flag, "true, false";
+    nri.reject_runtime_default_seccomp = flag, "true, false";
+    nri.reject_unconfined_seccomp = flag, "true, false";
+    nri.reject_custom_seccomp = flag, "true, false";
+    nri.reject_namespaces = flag, "true, false";
+    nri.reject_sysctls = flag, "true, false";
 }
 
 /// The names of a section's keys; none, if there is no such section.

@@ -69,6 +69,26 @@ pub(super) fn some_paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, Wrong> {
     array.iter().map(|item| path(item.get_ref())).collect()
 }
 
+/// Yes or no.
+pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, Wrong> {
+    value.as_bool().ok_or_else(|| format!("{} where true or false belongs", value.type_str()))
+}
+
+/// A list of words; may be empty.
+pub(super) fn words(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
+    let array =
+        value.as_array().ok_or_else(|| format!("{} where a list of strings belongs", value.type_str()))?;
+    let one = |item: &toml::Spanned<DeValue<'_>>| {
+        let word = text(item.get_ref())?;
+        if word.is_empty() { Err("an empty string in the list".into()) } else { Ok(word.to_owned()) }
+    };
+    array.iter().map(one).collect()
+}
+
+pub(super) fn optional_word(value: &DeValue<'_>) -> Result<Option<String>, Wrong> {
+    unless_empty(value, |value| text(value).map(str::to_owned))
+}
+
 /// Whole seconds.
 pub(super) fn seconds(value: &DeValue<'_>) -> Result<Duration, Wrong> {
     let integer = value.as_integer().ok_or_else(|| format!("{} where a number belongs", value.type_str()))?;

@@ -38,6 +38,8 @@ pub(crate) struct Container {
     limits: Mutex<Option<Box<LinuxContainerResources>>>,
     /// Held while they are updated, and while it is launched.
     updating: tokio::sync::Mutex<()>,
+    /// What plugins have heard of it.
+    pub(crate) nri: crate::nri::container::Told,
 }
 
 /// What creating a container brought.
@@ -109,6 +111,7 @@ impl Container {
             gauge: Gauge::default(),
             limits: Mutex::new(None),
             updating: tokio::sync::Mutex::new(()),
+            nri: crate::nri::container::Told::default(),
         }
     }
 
@@ -146,9 +149,17 @@ impl Container {
     }
 
     /// It is created: seen by all from now on.
-    pub(super) fn is_created(self: &Arc<Self>, core: &Core, facts: Facts) {
+    pub(super) fn is_created(
+        self: &Arc<Self>,
+        core: &Core,
+        facts: Facts,
+        limits: Option<LinuxContainerResources>,
+    ) {
         let _order = self.pod.order();
-        self.set_facts(Ok(facts));
+        match limits {
+            Some(limits) => self.set_limits(limits, facts),
+            None => self.set_facts(Ok(facts)),
+        }
         core.events.created(&core.table, self);
     }
 
@@ -248,6 +259,7 @@ impl Container {
         drop(order);
         if self.state.borrow().has_ended() {
             self.gauge.let_go();
+            self.tell_plugins(core);
         }
         if let Some(kill_at) = patience.filter(|kill_at| *kill_at > Instant::now()) {
             let (container, core) = (Arc::clone(self), Arc::clone(core));
@@ -275,6 +287,16 @@ impl Container {
         Ok(())
     }
 
+    /// Plugins hear that it has ended, behind everybody's back.
+    fn tell_plugins(self: &Arc<Self>, core: &Arc<Core>) {
+        if core.nri.is_active() {
+            let (container, core) = (Arc::clone(self), Arc::clone(core));
+            tokio::spawn(async move { crate::nri::container::ended(&core, &container).await });
+        } else {
+            self.nri.ended_unheard();
+        }
+    }
+
     /// Waits for a state.
     pub(super) async fn until(&self, enough: impl FnMut(&State) -> bool) -> State {
         let mut state = self.state.subscribe();
@@ -288,6 +310,8 @@ impl Container {
     /// Why it is not running: refused, or the report of the stage that failed.
     pub(crate) async fn start(self: &Arc<Self>, core: &Arc<Core>) -> Result<(), Report> {
         self.created().await?;
+        let block = core.nri.block().await;
+        crate::nri::container::starts(core, self).await?;
         self.tell(core, &Event::Start).map_err(|refused| self.refused("start container", refused))?;
         let ran = || self.life().born.is_some();
         let mut state = self.until(|state| !matches!(state, State::Created | State::Starting)).await;
@@ -295,7 +319,9 @@ impl Container {
             // It was stopped before it runs: it may run yet, for a moment, or never.
             state = self.until(State::has_ended).await;
         }
+        drop(block);
         if ran() {
+            crate::nri::container::started(core, self).await;
             return Ok(());
         }
         Err(state.exit().and_then(|exit| exit.report.clone()).unwrap_or_else(|| {
@@ -310,6 +336,7 @@ impl Container {
             // Never refused: stopping what has ended is no error.
             let _ = self.tell(core, &Event::Stop { grace });
             self.until(State::has_ended).await;
+            crate::nri::container::ended(core, self).await;
         }
     }
 

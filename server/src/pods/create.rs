@@ -17,7 +17,9 @@ use orlop_model::id::ContainerId;
 use orlop_model::life::pod::State as PodState;
 use orlop_model::pod::{IdMap, UserMaps};
 use orlop_model::report::{Kind, Report};
-use orlop_proto::runtime::v1::{ContainerConfig as Asked, NamespaceMode, NamespaceOption};
+use orlop_proto::runtime::v1::{
+    ContainerConfig as Asked, LinuxContainerResources, NamespaceMode, NamespaceOption,
+};
 use orlop_spec::accounts::{Identity, Wish, resolve};
 use orlop_wire::code::Wire as _;
 use orlop_wire::record::file;
@@ -82,12 +84,18 @@ async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerC
         blocking("create container", move || steps(&core, &container, &config)).await.and_then(|made| made)
     };
     match made {
-        Ok(facts) => {
+        Ok((facts, limits, block)) => {
             container.gauge.layer_is_new();
-            container.is_created(core, facts);
+            let order = if core.nri.is_active() { Some(container.nri.order().await) } else { None };
+            container.is_created(core, facts, limits);
+            drop(block);
+            if let Some(order) = order {
+                crate::nri::container::created(core, container, order).await;
+            }
             tracing::info!(container = container.id.short(), name = container.name.name, "created");
         }
         Err(report) => {
+            crate::nri::container::undone(core, container).await;
             super::down::undo_container(core, container).await;
             core.table.forget_container(container);
             tracing::debug!(container = container.id.short(), "not created: {report}");
@@ -96,7 +104,11 @@ async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerC
     }
 }
 
-fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result<Facts, Report> {
+/// What creating it brought, the limits that it has if plugins changed them, and what keeps plugins from being told what there is
+/// before it can be seen.
+type Made = (Facts, Option<LinuxContainerResources>, crate::nri::Block);
+
+fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result<Made, Report> {
     // Before anything of it is there.
     let devices = core.cdi.edits(&config.named_devices)?;
     let image = core.images.find("config.image.image", &config.image)?;
@@ -144,6 +156,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         target: target.as_deref(),
         devices: &devices,
     };
+    let block = tokio::runtime::Handle::current().block_on(core.nri.block());
     let planned = making.plan()?;
     make_log_directory(&planned.log_path)?;
     super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;
@@ -161,9 +174,9 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         exec: planned.exec,
     };
     crate::failpoint::pass("container.made.plan");
-    super::record::write_container(core, container, &facts, None)?;
+    super::record::write_container(core, container, &facts, planned.limits.as_ref())?;
     crate::failpoint::pass("container.made.record");
-    Ok(facts)
+    Ok((facts, planned.limits, block))
 }
 
 /// Gives a container's own layer the owner and mode that the image's root has: it is what the container sees as `/`. In a user
@@ -210,7 +223,11 @@ fn target(
 }
 
 /// Who runs it, as the image's own account files say.
-fn identity(core: &Core, config: &ContainerConfig, document: &ImageConfig) -> Result<Identity, Report> {
+pub(super) fn identity(
+    core: &Core,
+    config: &ContainerConfig,
+    document: &ImageConfig,
+) -> Result<Identity, Report> {
     let read = |path: &str| {
         core.images.store.read_in_root(document.diff_ids(), path, ACCOUNTS).map_err(Report::from)
     };

@@ -60,6 +60,7 @@ pub(super) async fn stop_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
     let stopped = async {
         pod.with_ledger(|ledger| ledger.decide("stop"))?;
         end_containers(core, pod).await?;
+        crate::nri::pod::stops(core, pod).await;
         walk_pod(core, pod).await
     };
     let event = match stopped.await {
@@ -85,7 +86,10 @@ pub(super) async fn remove_pod(core: &Arc<Core>, pod: &Arc<Pod>) {
                 let _ = tokio::time::timeout(TELLING_PATIENCE, core.events.now()).await;
             }
         }
-        walk_pod(core, pod).await
+        crate::nri::pod::stops(core, pod).await;
+        walk_pod(core, pod).await?;
+        crate::nri::pod::removed(core, pod).await;
+        Ok(())
     };
     let event = match removed.await {
         Ok(()) => {
@@ -114,6 +118,7 @@ async fn end_containers(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Report> 
             let cause = "its processes do not end, though the kernel was told to kill them; they may wait for a dead disk or server";
             return Err(Report::new(Kind::TimedOut, "end container", container.id.short(), cause));
         }
+        crate::nri::container::ended(core, container).await;
     }
     Ok(())
 }
@@ -244,7 +249,10 @@ fn end_holder(directory: &Path, name: &str) -> Result<(), Report> {
 pub(super) async fn remove_container(core: &Arc<Core>, container: &Arc<Container>) {
     let removed = async {
         container.with_ledger(|ledger| ledger.decide("remove"))?;
-        walk_container(core, container).await
+        crate::nri::container::ended(core, container).await;
+        walk_container(core, container).await?;
+        crate::nri::container::removed(core, container).await;
+        Ok(())
     };
     let event = match removed.await {
         Ok(()) => {

@@ -10,11 +10,11 @@ use orlop_spec::oci::Composed;
 use super::plan::Making;
 
 /// A container on its way from a request to a plan.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     /// Its spec.
-    pub(super) composed: Composed,
+    pub(crate) composed: Composed,
     /// Its limits, of which cgroups are made.
-    pub(super) resources: Resources,
+    pub(crate) resources: Resources,
 }
 
 /// Lets each of them change the draft.
@@ -22,7 +22,8 @@ pub(super) struct Draft {
 /// # Errors
 /// What one of them refuses, by the field that asked for it.
 pub(super) fn edit(making: &Making<'_>, draft: &mut Draft) -> Result<(), Report> {
-    devices(making, draft)
+    devices(making, draft)?;
+    crate::nri::container::create(making.core, making.container, draft)
 }
 
 /// What the devices need that are asked for by their CDI names.

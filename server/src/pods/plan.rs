@@ -14,6 +14,7 @@ use orlop_image::ImageConfig;
 use orlop_model::container::{ContainerConfig, PidNamespace, Resources};
 use orlop_model::pod::Seccomp;
 use orlop_model::report::{Kind, Report};
+use orlop_proto::runtime::v1::LinuxContainerResources;
 use orlop_spec::accounts::Identity;
 use orlop_spec::input::{DeviceKind, DeviceNode, Granted, Input, Node, PodFacts};
 use orlop_spec::lower::user::maps;
@@ -74,6 +75,8 @@ pub(super) struct Planned {
     pub(super) unified: Option<PathBuf>,
     pub(super) log_path: String,
     pub(super) stop_signal: i32,
+    /// The limits that it has, if plugins changed them.
+    pub(super) limits: Option<LinuxContainerResources>,
 }
 
 /// The slots of a container's plan: network, IPC, UTS, `/dev/shm`, PID, user, those that there are, in this order.
@@ -106,8 +109,63 @@ fn pod_facts(core: &Core, pod: &Pod) -> PodFacts {
     }
 }
 
+/// The spec of a container that is created, as it was asked for: what was put together at its making, put together again.
+///
+/// # Errors
+/// If what it was made of is gone.
+pub(crate) fn spec_again(core: &Core, container: &Container) -> Result<Spec, Report> {
+    let missing =
+        || Report::new(Kind::WrongState, "show container", container.id.short(), "it is not created");
+    let facts = container.facts().ok_or_else(missing)?;
+    let config =
+        crate::cri::convert::container_config(&container.asked, &container.pod.config, core.node.door)?;
+    let document = core.images.config(&*core.images.find("image", &facts.image)?)?;
+    let identity = super::create::identity(core, &config, &document)?;
+    let target = facts.target.as_ref().and_then(|target| core.table.exact_container(target));
+    let images = facts.volumes.iter().map(|_| Vec::new()).collect();
+    let making = Making {
+        core,
+        container,
+        config: &config,
+        document: &document,
+        identity: &identity,
+        layers: &facts.layers,
+        images,
+        target: target.as_deref(),
+        devices: &orlop_cdi::Edits::default(),
+    };
+    making.with_draft(|draft, _, _, _| Ok(draft.composed.spec))
+}
+
 impl Making<'_> {
     pub(super) fn plan(&self) -> Result<Planned, Report> {
+        self.with_draft(|mut draft, node, slots, cgroup_path| {
+            super::edits::edit(self, &mut draft)?;
+            let limits = crate::nri::container::limits_of(&draft, &self.config.resources);
+            let Draft { composed, resources } = draft;
+            for warning in &composed.warnings {
+                tracing::warn!(container = self.container.id.short(), "{warning}");
+            }
+            self.confined(&composed.spec)?;
+            self.filter(&composed.spec)?;
+            let cgroups = self.cgroups(cgroup_path, &composed.spec, &resources)?;
+            // In a user namespace nodes are bound, from wherever the node has them.
+            let bound = self.container.pod.config.namespaces.user.is_some()
+                && composed
+                    .spec
+                    .linux()
+                    .as_ref()
+                    .is_some_and(|linux| linux.devices().iter().flatten().next().is_some());
+            let on_node = if bound { all_devices(Path::new("/dev")) } else { Vec::new() };
+            Ok(Planned { limits, ..self.lower(&composed, node, slots, cgroups, &on_node)? })
+        })
+    }
+
+    /// As it was asked for, before anyone changes it; with the slots of its plan and its cgroup's path.
+    fn with_draft<T>(
+        &self,
+        then: impl FnOnce(Draft, &Node, &[Slot], &str) -> Result<T, Report>,
+    ) -> Result<T, Report> {
         let pod = &self.container.pod;
         let facts = pod_facts(self.core, pod);
         let target_pid = self.target.map(|target| PathBuf::from(format!("/containers/{}/pid", target.id)));
@@ -137,24 +195,8 @@ impl Making<'_> {
             target_pid: target_pid.as_ref(),
             cgroups_path: &cgroup_path,
         };
-        let mut draft = Draft { composed: oci::container(&input)?, resources: self.config.resources.clone() };
-        super::edits::edit(self, &mut draft)?;
-        let Draft { composed, resources } = draft;
-        for warning in &composed.warnings {
-            tracing::warn!(container = self.container.id.short(), "{warning}");
-        }
-        self.confined(&composed.spec)?;
-        self.filter(&composed.spec)?;
-        let cgroups = self.cgroups(&cgroup_path, &composed.spec, &resources)?;
-        // In a user namespace nodes are bound, from wherever the node has them.
-        let bound = pod.config.namespaces.user.is_some()
-            && composed
-                .spec
-                .linux()
-                .as_ref()
-                .is_some_and(|linux| linux.devices().iter().flatten().next().is_some());
-        let on_node = if bound { all_devices(Path::new("/dev")) } else { Vec::new() };
-        self.lower(&composed, &node, &slots, cgroups, &on_node)
+        let draft = Draft { composed: oci::container(&input)?, resources: self.config.resources.clone() };
+        then(draft, &node, &slots, &cgroup_path)
     }
 
     fn lower(
@@ -214,7 +256,7 @@ impl Making<'_> {
         let image = self.document.oci().config().as_ref();
         let stop = image.and_then(|config| config.stop_signal().clone());
         let stop_signal = orlop_spec::signal::stop_signal(self.config.stop_signal, stop.as_deref());
-        Ok(Planned { plan, exec, cgroups: paths, unified, log_path, stop_signal })
+        Ok(Planned { plan, exec, cgroups: paths, unified, log_path, stop_signal, limits: None })
     }
 
     /// What an exec's child does: the container's process without its terminal; its program is a pattern.

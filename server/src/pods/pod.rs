@@ -38,6 +38,8 @@ pub(crate) struct Pod {
     order: Mutex<()>,
     /// What is remembered of what it uses.
     pub(crate) gauge: Gauge,
+    /// What plugins have heard of it.
+    pub(crate) told: crate::nri::pod::Told,
 }
 
 /// What making a pod brought.
@@ -73,6 +75,7 @@ impl Pod {
             updating: tokio::sync::Mutex::new(()),
             order: Mutex::new(()),
             gauge: Gauge::default(),
+            told: crate::nri::pod::Told::default(),
         }
     }
 

@@ -107,7 +107,9 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path, rebooted: bool) -
     let name = config.name.clone();
     let mut ledger = Some(ledger);
     core.table.claim_pod(&name, || {
+        let stopped = state == PodState::NotReady;
         let pod = Pod::new(id.clone(), config, asked, Timestamp(record.created_at), state);
+        pod.told.recovered(stopped);
         pod.set_made(made);
         pod.set_sums(sums);
         *pod.ledger() = ledger.take();
@@ -212,6 +214,7 @@ fn recover_container(core: &Arc<Core>, id: &ContainerId, directory: &Path) -> Re
     });
     if let super::table::Claim::New(container) = claim {
         place(core, &container, directory);
+        container.nri.recovered(container.life().born.is_some(), container.has_ended());
         if removing {
             let owned = Arc::clone(core);
             core.later.spawn(async move {

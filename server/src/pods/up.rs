@@ -58,12 +58,16 @@ fn supersede(core: &Core, name: &PodName) {
 }
 
 async fn make(core: &Arc<Core>, pod: &Arc<Pod>) {
+    // Until it can be seen.
+    let mut block = None;
     let event = match steps(core, pod).await {
-        Ok(made) => {
+        Ok((made, seen)) => {
             pod.set_made(made);
+            block = Some(seen);
             Event::Made
         }
         Err(report) => {
+            crate::nri::pod::undone(core, pod).await;
             super::down::undo_pod(core, pod).await;
             core.table.forget_pod(pod);
             Event::Failed(report)
@@ -73,6 +77,7 @@ async fn make(core: &Arc<Core>, pod: &Arc<Pod>) {
         tracing::warn!(pod = pod.id.short(), "not made: {report}");
     }
     let _ = pod.tell(core, &event);
+    drop(block);
     if pod.state() == State::Ready {
         tracing::info!(pod = pod.id.short(), name = pod.config.name.name, "ready");
     }
@@ -99,7 +104,7 @@ impl Steps<'_> {
     }
 }
 
-async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<Made, Report> {
+async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(Made, crate::nri::Block), Report> {
     let mut steps = Steps { pod, last: Instant::now(), taken: Vec::new() };
     let directory = core.places.pod(&pod.id);
     std::fs::create_dir(&directory).map_err(|error| {
@@ -132,11 +137,16 @@ async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<Made, Report> {
         steps.mark("init")?;
     }
     super::record::write_pod_files(core, pod, &made.addresses)?;
+    let block = core.nri.block().await;
+    crate::nri::pod::runs(core, pod, &made.addresses).await?;
+    if core.nri.is_active() {
+        steps.mark("nri")?;
+    }
     made.stages.clone_from(&steps.taken);
     super::record::write_pod(core, pod, &made, &pod.sums())?;
     steps.mark("record")?;
     made.stages = steps.taken;
-    Ok(made)
+    Ok((made, block))
 }
 
 fn shape(core: &Core, pod: &Pod) -> Shape {

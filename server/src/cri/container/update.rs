@@ -7,6 +7,7 @@ use orlop_model::report::Report;
 use orlop_proto::runtime::v1::{UpdateContainerResourcesRequest, UpdateContainerResourcesResponse};
 
 use crate::cri::convert;
+use crate::nri;
 use crate::pods::{Core, update};
 
 pub(crate) async fn answer(
@@ -15,6 +16,8 @@ pub(crate) async fn answer(
 ) -> Result<UpdateContainerResourcesResponse, Report> {
     let container = core.table.container(&request.container_id)?;
     convert::update_of_linux(request.windows.is_some(), &request.annotations)?;
-    update::container(&core, &container, &request.linux.unwrap_or_default()).await?;
+    let asked = nri::container::updates(&core, &container, request.linux.unwrap_or_default()).await?;
+    update::container(&core, &container, &asked).await?;
+    nri::container::updated(&core, &container).await;
     Ok(UpdateContainerResourcesResponse {})
 }
