@@ -78,3 +78,18 @@ fn that_a_secret_is_not_given_is_seen() {
     let text = format!("{:?}", v1::AuthConfig::default());
     assert!(!text.contains("[redacted]"), "{text}");
 }
+
+#[test]
+fn what_plugins_are_shown_is_not() {
+    use orlop_proto::nri::v1alpha1 as nri;
+    let container =
+        nri::Container { name: "a-name".into(), env: vec![format!("TOKEN={CANARY}")], ..Default::default() };
+    check(&container, "a-name");
+    check(&nri::CreateContainerRequest { container: Some(container), pod: None }, "a-name");
+    let adjust = nri::ContainerAdjustment {
+        env: vec![nri::KeyValue { key: "TOKEN".into(), value: secret() }],
+        ..Default::default()
+    };
+    check(&adjust, "TOKEN");
+    check(&nri::ConfigureRequest { config: secret(), ..Default::default() }, "[11 bytes]");
+}

@@ -9,7 +9,7 @@ use crate::owners::Conflict;
 
 /// Claims every limit that `wanted` sets.
 pub(crate) fn claim(wanted: &LinuxResources, claim: &mut Claim<'_>) -> Result<(), Conflict> {
-    let memory = wanted.memory.clone().unwrap_or_default();
+    let memory = wanted.memory.unwrap_or_default();
     let cpu = wanted.cpu.clone().unwrap_or_default();
     let set = [
         (memory.limit.is_some(), Field::MemLimit),

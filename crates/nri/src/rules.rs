@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use orlop_proto::nri::v1alpha1::security_profile::ProfileType;
-use orlop_proto::nri::v1alpha1::{Field, ValidateContainerAdjustmentRequest as Validation};
+use orlop_proto::nri::v1alpha1::{Field, SecurityProfile, ValidateContainerAdjustmentRequest as Validation};
 
 use crate::owners::{entries, simple};
 
@@ -102,7 +102,7 @@ impl Rules {
         }
         if let Some(plugin) = simple(owners, id, Field::SeccompPolicy) {
             let profile = container.linux.as_ref().and_then(|linux| linux.seccomp_profile.as_ref());
-            let kind = profile.map_or(ProfileType::Unconfined, |profile| profile.profile_type());
+            let kind = profile.map_or(ProfileType::Unconfined, SecurityProfile::profile_type);
             let (rejected, key) = match kind {
                 ProfileType::Unconfined => (self.reject_unconfined_seccomp, "unconfined"),
                 ProfileType::RuntimeDefault => (self.reject_runtime_default_seccomp, "runtime_default"),

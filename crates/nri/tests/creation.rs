@@ -59,16 +59,20 @@ fn limits(resources: LinuxResources) -> CreateContainerResponse {
     linux(LinuxContainerAdjustment { resources: Some(resources), ..LinuxContainerAdjustment::default() })
 }
 
-/// Every field that has one owner, set.
-fn single() -> Vec<(Field, CreateContainerResponse)> {
+type Set = (Field, CreateContainerResponse);
+
+fn text() -> OptionalString {
+    OptionalString { value: "x".into() }
+}
+
+fn memory_and_cpu() -> Vec<Set> {
     let memory = |memory| limits(LinuxResources { memory: Some(memory), ..LinuxResources::default() });
     let cpu = |cpu| limits(LinuxResources { cpu: Some(cpu), ..LinuxResources::default() });
     let none = LinuxMemory::default;
     let idle = LinuxCpu::default;
     let signed = |value| Some(OptionalInt64 { value });
     let unsigned = |value| Some(OptionalUInt64 { value });
-    let own = LinuxContainerAdjustment::default;
-    let mut all = vec![
+    vec![
         (Field::MemLimit, memory(LinuxMemory { limit: signed(1), ..none() })),
         (Field::MemReservation, memory(LinuxMemory { reservation: signed(1), ..none() })),
         (Field::MemSwapLimit, memory(LinuxMemory { swap: signed(1), ..none() })),
@@ -90,13 +94,15 @@ fn single() -> Vec<(Field, CreateContainerResponse)> {
         (Field::CpuRealtimePeriod, cpu(LinuxCpu { realtime_period: unsigned(1), ..idle() })),
         (Field::CpuSetCpUs, cpu(LinuxCpu { cpus: "0".into(), ..idle() })),
         (Field::CpuSetMems, cpu(LinuxCpu { mems: "0".into(), ..idle() })),
-    ];
-    let text = || Some(OptionalString { value: "x".into() });
+    ]
+}
+
+fn other_limits() -> Vec<Set> {
     let limit = LinuxResources::default;
-    all.extend([
+    vec![
         (Field::PidsLimit, limits(LinuxResources { pids: Some(LinuxPids { limit: 1 }), ..limit() })),
-        (Field::BlockioClass, limits(LinuxResources { blockio_class: text(), ..limit() })),
-        (Field::RdtClass, limits(LinuxResources { rdt_class: text(), ..limit() })),
+        (Field::BlockioClass, limits(LinuxResources { blockio_class: Some(text()), ..limit() })),
+        (Field::RdtClass, limits(LinuxResources { rdt_class: Some(text()), ..limit() })),
         (
             Field::HugepageLimits,
             limits(LinuxResources {
@@ -108,6 +114,12 @@ fn single() -> Vec<(Field, CreateContainerResponse)> {
             Field::CgroupsUnified,
             limits(LinuxResources { unified: [("memory.high".into(), "1".into())].into(), ..limit() }),
         ),
+    ]
+}
+
+fn whole() -> Vec<Set> {
+    let own = LinuxContainerAdjustment::default;
+    vec![
         (Field::CgroupsPath, linux(LinuxContainerAdjustment { cgroups_path: "/x".into(), ..own() })),
         (
             Field::OomScoreAdj,
@@ -132,7 +144,7 @@ fn single() -> Vec<(Field, CreateContainerResponse)> {
         (
             Field::RdtClosId,
             linux(LinuxContainerAdjustment {
-                rdt: Some(LinuxRdt { clos_id: text(), ..LinuxRdt::default() }),
+                rdt: Some(LinuxRdt { clos_id: Some(text()), ..LinuxRdt::default() }),
                 ..own()
             }),
         ),
@@ -156,6 +168,12 @@ fn single() -> Vec<(Field, CreateContainerResponse)> {
                 ..own()
             }),
         ),
+    ]
+}
+
+fn with_entries() -> Vec<Set> {
+    let own = LinuxContainerAdjustment::default;
+    vec![
         (
             Field::Namespace,
             linux(LinuxContainerAdjustment { namespaces: vec![namespace("ipc", "")], ..own() }),
@@ -172,9 +190,12 @@ fn single() -> Vec<(Field, CreateContainerResponse)> {
                 ..own()
             }),
         ),
-    ]);
+    ]
+}
+
+fn of_any_system() -> Vec<Set> {
     let own = ContainerAdjustment::default;
-    all.extend([
+    vec![
         (
             Field::Annotations,
             adjust(ContainerAdjustment { annotations: [("a".into(), "1".into())].into(), ..own() }),
@@ -190,8 +211,12 @@ fn single() -> Vec<(Field, CreateContainerResponse)> {
                 ..own()
             }),
         ),
-    ]);
-    all
+    ]
+}
+
+/// Every field that has one owner, set.
+fn single() -> Vec<Set> {
+    [memory_and_cpu(), other_limits(), whole(), with_entries(), of_any_system()].concat()
 }
 
 #[test]
@@ -208,7 +233,7 @@ fn two_plugins_that_set_the_same_field_are_refused_by_both_names() {
     for (field, response) in single() {
         let mut creation = creation();
         creation.apply("10-a", &response).expect("the first");
-        let refused = creation.apply("20-b", &response).expect_err(field.as_str_name());
+        let refused = creation.apply("20-b", &response).expect_err("two set it");
         let text = refused.to_string();
         let expected = format!("plugins 10-a and 20-b both set {}", field.as_str_name());
         assert!(text.starts_with(&expected), "{text}");
@@ -219,7 +244,7 @@ fn two_plugins_that_set_the_same_field_are_refused_by_both_names() {
 fn what_one_plugin_wants_comes_out_as_it_went_in() {
     for (field, response) in single() {
         let mut creation = creation();
-        creation.apply("10-a", &response).expect(field.as_str_name());
+        creation.apply("10-a", &response).expect("no conflict");
         let (adjust, changes) = creation.finish();
         let mut wanted = response.adjust.expect("set");
         wanted.linux.get_or_insert_default();

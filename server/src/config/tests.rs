@@ -135,7 +135,43 @@ directories = ["/d", "/e"]
 [cli]
 cgroup_parent = "people"
 userns_remap = "nobody:nogroup"
+[nri]
+enabled = false
+external = false
+socket = "/run/n.sock"
+plugin_path = "/p"
+plugin_config_path = "/pc"
+registration_timeout = 6
+request_timeout = 7
+required_plugins = ["a", "10-b"]
+tolerate_missing_annotation = "tolerate.example.org"
+reject_oci_hooks = true
+reject_runtime_default_seccomp = true
+reject_unconfined_seccomp = true
+reject_custom_seccomp = true
+reject_namespaces = true
+reject_sysctls = true
 "#;
+
+fn nri() -> Nri {
+    Nri {
+        enabled: false,
+        external: false,
+        socket: Some("/run/n.sock".into()),
+        plugin_path: "/p".into(),
+        plugin_config_path: "/pc".into(),
+        registration_timeout: Duration::from_secs(6),
+        request_timeout: Duration::from_secs(7),
+        required_plugins: vec!["a".into(), "10-b".into()],
+        tolerate_missing_annotation: Some("tolerate.example.org".into()),
+        reject_oci_hooks: true,
+        reject_runtime_default_seccomp: true,
+        reject_unconfined_seccomp: true,
+        reject_custom_seccomp: true,
+        reject_namespaces: true,
+        reject_sysctls: true,
+    }
+}
 
 #[test]
 fn every_key_sets_its_own_field() {
@@ -166,6 +202,7 @@ fn every_key_sets_its_own_field() {
         shim: Shim { path: Some("/usr/libexec/orlop-shim".into()) },
         cdi: Cdi { directories: vec!["/d".into(), "/e".into()] },
         cli: Cli { cgroup_parent: "people".into(), userns_remap: Some("nobody:nogroup".into()) },
+        nri: nri(),
     };
     assert_eq!(apply(OTHER), Ok(expected));
     // Each key of the table is a line of the text: a new one has to be added to both.

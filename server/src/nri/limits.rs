@@ -62,7 +62,7 @@ fn cannot(field: &str, value: impl std::fmt::Display, cause: &str) -> Report {
 
 /// What no cgroup has a file for.
 fn impossible(wanted: &LinuxResources) -> Result<(), Report> {
-    let memory = wanted.memory.clone().unwrap_or_default();
+    let memory = wanted.memory.unwrap_or_default();
     for (field, value) in [("memory.kernel", memory.kernel), ("memory.kernel_tcp", memory.kernel_tcp)] {
         if let Some(OptionalInt64 { value }) = value.filter(|limit| limit.value > 0) {
             return Err(cannot(
@@ -89,7 +89,7 @@ fn impossible(wanted: &LinuxResources) -> Result<(), Report> {
 /// The field that an update cannot change.
 pub(super) fn update(wanted: &LinuxResources) -> Result<Limits, Report> {
     impossible(wanted)?;
-    let memory = wanted.memory.clone().unwrap_or_default();
+    let memory = wanted.memory.unwrap_or_default();
     let cpu = wanted.cpu.clone().unwrap_or_default();
     let only_at_creation = [
         ("memory.reservation", memory.reservation.is_some_and(|limit| limit.value != 0)),

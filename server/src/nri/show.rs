@@ -19,8 +19,8 @@ use orlop_proto::nri::v1alpha1::security_profile::ProfileType;
 use orlop_proto::nri::v1alpha1::{
     CdiDevice, Container, ContainerState, Image, LinuxNamespace, LinuxPodSandbox, PodSandbox, SecurityProfile, User,
 };
-use orlop_proto::runtime::v1::LinuxContainerResources as Limits;
 use orlop_proto::runtime::v1::security_profile::ProfileType as Asked;
+use orlop_proto::runtime::v1::{LinuxContainerResources as Limits, SecurityProfile as Profile};
 
 use super::limits;
 use crate::blocking::blocking;
@@ -99,28 +99,27 @@ fn namespaces(pod: &Pod) -> Vec<LinuxNamespace> {
 
 /// A container as it is.
 pub(super) async fn container(core: &Arc<Core>, ours: &Arc<Ours>) -> Container {
-    let known = ours.nri.shown();
-    let base = match known {
+    let base = match ours.nri.shown() {
         Some(base) => base,
-        None => {
-            let (again, of) = (Arc::clone(core), Arc::clone(ours));
-            let made = blocking("show container", move || crate::pods::plan::spec_again(&again, &of)).await;
-            let base = match made.and_then(|made| made) {
-                Ok(spec) => of_spec(&spec, &core.container_cgroup(ours)),
-                Err(report) => {
-                    tracing::warn!(
-                        container = ours.id.short(),
-                        "shown to plugins without its spec: {report}"
-                    );
-                    Container::default()
-                }
-            };
-            let base = Arc::new(base);
-            ours.nri.remember(Arc::clone(&base));
-            base
-        }
+        None => shown_again(core, ours).await,
     };
     as_it_is(ours, Container::clone(&base))
+}
+
+/// As it was asked for; remembered from now on.
+async fn shown_again(core: &Arc<Core>, ours: &Arc<Ours>) -> Arc<Container> {
+    let (again, of) = (Arc::clone(core), Arc::clone(ours));
+    let made = blocking("show container", move || crate::pods::plan::spec_again(&again, &of)).await;
+    let base = match made.and_then(|made| made) {
+        Ok(spec) => of_spec(&spec, &core.container_cgroup(ours)),
+        Err(report) => {
+            tracing::warn!(container = ours.id.short(), "shown to plugins without its spec: {report}");
+            Container::default()
+        }
+    };
+    let base = Arc::new(base);
+    ours.nri.remember(Arc::clone(&base));
+    base
 }
 
 /// With what does not stand in a spec, and what may have changed since.
@@ -191,7 +190,7 @@ fn seccomp(ours: &Ours) -> SecurityProfile {
     let security = ours.asked.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
     let privileged = security.is_some_and(|security| security.privileged);
     let profile = security.and_then(|security| security.seccomp.as_ref());
-    let kind = profile.map_or(Asked::Unconfined, |profile| profile.profile_type());
+    let kind = profile.map_or(Asked::Unconfined, Profile::profile_type);
     let (kind, localhost_ref) = match kind {
         Asked::Localhost if !privileged => {
             (ProfileType::Localhost, profile.map(|profile| profile.localhost_ref.clone()).unwrap_or_default())

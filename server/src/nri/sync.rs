@@ -69,7 +69,10 @@ async fn call(
     plugin: &Plugin,
     message: &SynchronizeRequest,
 ) -> Result<SynchronizeResponse, String> {
-    let answered = plugin.call("Synchronize", message, core.nri.settings.request_timeout).await;
+    // It is not asked yet: this belongs to its coming.
+    let settings = &core.nri.settings;
+    let patience = settings.registration_timeout.max(settings.request_timeout);
+    let answered = plugin.call("Synchronize", message, patience).await;
     answered.map_err(|failure| match failure {
         Failure::Refused(cause) | Failure::Lost { cause, .. } => cause,
     })

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    IOPriorityClass, Linux, LinuxIOPriorityBuilder, LinuxIntelRdt, LinuxMemoryPolicy, LinuxNetDevice,
+    IOPriorityClass, Linux, LinuxIOPriorityBuilder, LinuxMemoryPolicy, LinuxNetDevice,
     LinuxSchedulerFlag as OciFlag, LinuxSchedulerPolicy as OciPolicy, LinuxSeccomp as OciSeccomp,
     MemoryPolicyFlagType, MemoryPolicyModeType, Process, Scheduler,
 };
@@ -102,7 +102,7 @@ pub(super) fn of_linux(linux: &mut Linux, wanted: &LinuxContainerAdjustment) -> 
             linux.set_intel_rdt(None);
         }
         if !none {
-            let mut new = linux.intel_rdt().clone().unwrap_or_else(LinuxIntelRdt::default);
+            let mut new = linux.intel_rdt().clone().unwrap_or_default();
             if let Some(id) = &rdt.clos_id {
                 new.set_clos_id(Some(id.value.clone()));
             }
