@@ -32,13 +32,14 @@ failpoints() {
 check format cargo fmt --all --check
 check programs make -s programs
 check "programs with failpoints" failpoints
-check lints cargo clippy --release --workspace --all-targets --features orlop-ttrpc/go,orlop-cdi/reference,orlop-tests/client-go,orlop-tests/crictl,orlop-tests/kubelet --quiet -- -D warnings
+check lints cargo clippy --release --workspace --all-targets --features orlop-ttrpc/go,orlop-cdi/reference,orlop-tests/client-go,orlop-tests/crictl,orlop-tests/nri-plugins,orlop-tests/kubelet --quiet -- -D warnings
 check documentation env RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 check "programs are static" sh -c 'for program in bin/*; do ! readelf -l "$program" | grep -q INTERP || { echo "$program"; exit 1; }; done'
 
 # What needs a program of others is built where that program is.
 features=()
-if command -v go >/dev/null; then features+=(--features orlop-tests/client-go,orlop-ttrpc/go,orlop-cdi/reference); else absent "Kubernetes' own client library, ttrpc against Go's, CDI's reference implementation: no go on PATH"; fi
+if command -v go >/dev/null; then features+=(--features orlop-tests/client-go,orlop-tests/nri,orlop-ttrpc/go,orlop-cdi/reference); else absent "Kubernetes' own client library, ttrpc and NRI's plugins in Go, CDI's reference implementation: no go on PATH"; fi
+if [ -n "${NRI_PLUGINS:-}" ]; then features+=(--features orlop-tests/nri-plugins); else absent "plugins of NRI's own repository: NRI_PLUGINS names no directory of them"; fi
 if command -v crictl >/dev/null; then features+=(--features orlop-tests/crictl); else absent "crictl: not on PATH"; fi
 if [ -n "${KUBELET:-}" ]; then features+=(--features orlop-tests/kubelet); else absent "an unmodified kubelet over orlopd: KUBELET names none"; fi
 cargo test --release --workspace --no-fail-fast "${features[@]}" 2>&1 | tee "$out/cargo.log"

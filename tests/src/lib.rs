@@ -30,6 +30,7 @@ pub mod kubelet;
 pub mod layer;
 pub mod leaks;
 pub mod mute;
+pub mod nri;
 pub mod place;
 pub mod port;
 pub mod registry;

@@ -16,8 +16,8 @@ use orlop_model::report::{Kind, Report};
 use orlop_nri::changes::Updating;
 use orlop_nri::creation::Creation;
 use orlop_proto::nri::v1alpha1::{
-    CdiDevice, Container as Shown, ContainerAdjustment, CreateContainerRequest, CreateContainerResponse, Event,
-    PostCreateContainerRequest, PostStartContainerRequest, PostUpdateContainerRequest,
+    CdiDevice, Container as Shown, ContainerAdjustment, CreateContainerRequest, CreateContainerResponse,
+    Event, PostCreateContainerRequest, PostStartContainerRequest, PostUpdateContainerRequest,
     RemoveContainerRequest, StartContainerRequest, StopContainerRequest, StopContainerResponse,
     UpdateContainerRequest, UpdateContainerResponse, ValidateContainerAdjustmentResponse,
 };
@@ -100,14 +100,15 @@ pub(crate) fn create(core: &Core, container: &Container, draft: &mut Draft) -> R
 
 /// What devices need that plugins want by their CDI names.
 fn devices(core: &Core, draft: &mut Draft, wanted: &[CdiDevice]) -> Result<(), Report> {
-    let named = |device: &CdiDevice| NamedDevice { field: "NRI CDI_devices".into(), name: device.name.clone() };
-    let named: Vec<NamedDevice> = wanted.iter().map(named).collect();
-    if named.is_empty() {
+    let by_name =
+        |device: &CdiDevice| NamedDevice { field: "NRI CDI_devices".into(), name: device.name.clone() };
+    let asked: Vec<NamedDevice> = wanted.iter().map(by_name).collect();
+    if asked.is_empty() {
         return Ok(());
     }
-    let edits = core.cdi.edits(&named)?;
+    let edits = core.cdi.edits(&asked)?;
     orlop_cdi::apply(&edits, &mut draft.composed.spec, &crate::cdi::look).map_err(|cannot| {
-        let names: Vec<&str> = named.iter().map(|one| one.name.as_str()).collect();
+        let names: Vec<&str> = asked.iter().map(|one| one.name.as_str()).collect();
         let cause = format!("what its CDI file asks for cannot be: {cannot}");
         Report::field("NRI CDI_devices", names.join(", "), cause)
     })

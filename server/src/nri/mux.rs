@@ -200,6 +200,7 @@ mod tests {
             let (mut plugin, _runtime) = multiplex(ours);
             peer.write_all(&bytes).await.expect("sent");
             peer.shutdown().await.expect("ended");
+            assert_eq!(peer.read(&mut [0; 1]).await.expect("an end"), 0);
             let mut heard = Vec::new();
             plugin.read_to_end(&mut heard).await.expect("an end");
             assert!(heard.len() <= WAITING);

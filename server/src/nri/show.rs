@@ -17,7 +17,8 @@ use orlop_model::life::container::State;
 use orlop_model::life::pod::State as PodState;
 use orlop_proto::nri::v1alpha1::security_profile::ProfileType;
 use orlop_proto::nri::v1alpha1::{
-    CdiDevice, Container, ContainerState, Image, LinuxNamespace, LinuxPodSandbox, PodSandbox, SecurityProfile, User,
+    CdiDevice, Container, ContainerState, Image, LinuxNamespace, LinuxPodSandbox, PodSandbox,
+    SecurityProfile, User,
 };
 use orlop_proto::runtime::v1::security_profile::ProfileType as Asked;
 use orlop_proto::runtime::v1::{LinuxContainerResources as Limits, SecurityProfile as Profile};
