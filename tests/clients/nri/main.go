@@ -86,7 +86,7 @@ func (p *plugin) act(event, name string, heard proto.Message, answer proto.Messa
 }
 
 func (p *plugin) Configure(_ context.Context, r *api.ConfigureRequest) (*api.ConfigureResponse, error) {
-	say(map[string]any{"event": "Configure", "name": r.Config, "runtime": r.RuntimeName, "timeout": r.RequestTimeout})
+	say(map[string]any{"event": "Configure", "name": r.Config, "runtime": r.RuntimeName, "pid": os.Getpid(), "timeout": r.RequestTimeout})
 	answer := &api.ConfigureResponse{Events: p.Events}
 	if p.Policy != nil {
 		answer.FailurePolicy = &api.FailurePolicy{}

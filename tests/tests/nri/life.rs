@@ -135,6 +135,10 @@ async fn installed_plugins_are_there_before_the_daemon_answers() {
     assert!(events(&first).contains(&"Synchronized".into()), "{first:?}");
     let stage = Stage::on(daemon, |_| {}).await;
     assert!(events(&said()).contains(&"RunPodSandbox".into()));
+    // One that dies is let go and waited for: nothing of it is left under the daemon.
+    let pid = i32::try_from(first[0]["pid"].as_i64().expect("a number")).expect("a number");
+    let pid = rustix::process::Pid::from_raw(pid).expect("a number");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
     stage.end().await;
 }
 
