@@ -30,6 +30,7 @@ use crate::network::Network;
 use crate::node::Node;
 use crate::observe::{self, Calls};
 use crate::own::Own;
+use crate::pods::context::Contexts;
 use crate::pods::table::Table;
 use crate::pods::{Core, Places, recover};
 use crate::room::Room;
@@ -180,6 +181,7 @@ fn compose(
         None => Program::open(&beside("orlop-shim"))?,
     };
     let seccomp = crate::pods::plan::Profiles::new(config)?;
+    let contexts = Contexts::new(node.selinux.clone(), &places.state.join("pods"));
     let events = Events::open(&places)?;
     let gauges = Gauges::new(&places.root.join("containers"));
     Ok(Arc::new(Core {
@@ -192,6 +194,7 @@ fn compose(
         seccomp,
         apparmor: crate::pods::confine::Loader::default(),
         cdi: Cdi::new(&config.cdi.directories),
+        contexts,
         table: Table::default(),
         tokens,
         events,

@@ -8,6 +8,7 @@ use orlop_cgroup::Hierarchies;
 use orlop_model::id::PodId;
 use orlop_model::report::{Kind, Report};
 use orlop_spec::input::{CgroupLayout, Hierarchy};
+use orlop_spec::selinux::Policy;
 
 use crate::config::Config;
 use crate::cri::convert;
@@ -35,6 +36,8 @@ pub(crate) struct Node {
     pub(crate) oom_floor: i32,
     /// Bytes that a container's log file may have between two rotations; 0: any.
     pub(crate) log_cap: u64,
+    /// What SELinux gives containers; none: it is not there.
+    pub(crate) selinux: Option<Policy>,
     /// What the door has to know.
     pub(crate) door: convert::Node,
 }
@@ -55,6 +58,7 @@ impl Node {
         let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
         let capabilities = bounding.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
         let adjustment = read("/proc/self/oom_score_adj")?.trim().parse().unwrap_or(0);
+        let selinux = crate::pods::context::policy();
         Ok(Node {
             kernel_version: version(&uname.release().to_string_lossy()),
             layout: layout(&hierarchies),
@@ -66,7 +70,8 @@ impl Node {
             cgroup_parent: format!("/{}", config.cgroup.parent.trim_matches('/')),
             oom_floor: if capabilities & CAP_SYS_RESOURCE == 0 { adjustment } else { -1000 },
             hierarchies,
-            door: convert::Node::probe(version(&uname.release().to_string_lossy())),
+            door: convert::Node::probe(version(&uname.release().to_string_lossy()), selinux.is_some()),
+            selinux,
         })
     }
 

@@ -8,6 +8,7 @@
 //! | [`spaces`] | a user namespace, and those that it owns |
 //! | [`create`], [`plan`], [`volumes`], [`travel`] | a container is made: request, OCI spec, plan |
 //! | [`confine`] | AppArmor profiles, chosen and loaded |
+//! | [`context`], [`relabel`] | SELinux: contexts, and files that get them |
 //! | [`edits`] | those who may change a container between spec and plan |
 //! | [`deeds`] | a container is launched, asked to end, killed |
 //! | [`exec`] | a process beside the first |
@@ -27,6 +28,7 @@
 pub(crate) mod confine;
 mod connect;
 pub(crate) mod container;
+pub(crate) mod context;
 pub(crate) mod create;
 mod deeds;
 pub(crate) mod down;
@@ -37,6 +39,7 @@ pub(crate) mod plan;
 pub(crate) mod pod;
 pub(crate) mod record;
 pub(crate) mod recover;
+mod relabel;
 mod spaces;
 pub(crate) mod sums;
 pub(crate) mod table;
@@ -73,6 +76,7 @@ pub(crate) struct Core {
     pub(crate) seccomp: plan::Profiles,
     pub(crate) apparmor: confine::Loader,
     pub(crate) cdi: Cdi,
+    pub(crate) contexts: context::Contexts,
     pub(crate) table: Table,
     pub(crate) tokens: crate::streams::tokens::Tokens,
     pub(crate) events: Events,

@@ -45,6 +45,8 @@ pub(crate) struct Shape {
     pub(crate) sysctls: Vec<(String, String)>,
     /// The maps of its user namespace, if it has one: then its namespaces are made already, all of its own.
     pub(crate) user: Option<UserMaps>,
+    /// The SELinux context of its `/dev/shm`; none: there is no SELinux.
+    pub(crate) context: Option<String>,
 }
 
 /// A pod's network namespace, just made.

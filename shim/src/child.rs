@@ -207,6 +207,7 @@ impl<'a> Child<'a> {
             O::Sysctl { name, value } => mounts::sysctl(name, value),
             O::Hostname { name } => rustix::system::sethostname(name.to_bytes()),
             O::Domainname { name } => rustix::system::setdomainname(name.to_bytes()),
+            O::Label { target, label } => mounts::label(self.root()?, target, label),
             O::Mask { target } => mounts::mask(self.root()?, target),
             O::Freeze { target } => mounts::freeze(self.root()?, target),
             O::FreezeRoot => root::freeze(),

@@ -9,6 +9,7 @@
 //! | [`run`] | a program run with an input, or on a terminal |
 //! | [`cri`], [`session`] | a CRI client; one of exec, attach and port-forward |
 //! | [`daemon`], [`leaks`] | an orlopd of one's own, and whether anything is left of it |
+//! | [`refusal`] | what a refusal has to be |
 //! | [`kubelet`] | a kubelet by itself on that orlopd |
 //! | [`mute`] | a filesystem that never answers |
 //! | [`client_go`] | Kubernetes' own client library |
@@ -33,6 +34,7 @@ pub mod mute;
 pub mod nri;
 pub mod place;
 pub mod port;
+pub mod refusal;
 pub mod registry;
 pub mod run;
 pub mod session;

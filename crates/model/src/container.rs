@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pod::{AppArmor, Seccomp};
+use crate::pod::{AppArmor, Seccomp, Selinux};
 
 /// Who a container is within its pod. Two requests with both the same are the same request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +83,8 @@ pub struct Mount {
     pub recursive_read_only: bool,
     /// How mounts travel.
     pub propagation: Propagation,
+    /// Whether files of it get the context that the container's files have.
+    pub relabel: bool,
     /// Further options that restrict it, as mount(8) names them: `noexec`, `rnosuid`.
     pub options: Vec<String>,
     /// Whether its owners are mapped by the maps of the pod's user namespace.
@@ -258,4 +260,6 @@ pub struct Security {
     pub seccomp: Seccomp,
     /// Its AppArmor profile.
     pub apparmor: AppArmor,
+    /// Its context of SELinux; all empty: its pod's.
+    pub selinux: Selinux,
 }

@@ -46,6 +46,8 @@ pub struct PodConfig {
     /// The sandbox's own seccomp profile. Nothing of anybody's runs in a sandbox, so there is nothing that it could confine; containers
     /// have theirs.
     pub seccomp: Seccomp,
+    /// The context of its containers, unless they have their own.
+    pub selinux: Selinux,
 }
 
 /// Which namespaces a pod has for itself.
@@ -165,4 +167,17 @@ pub enum AppArmor {
     RuntimeDefault,
     /// One that is loaded on the node, by its name.
     Localhost(String),
+}
+
+/// A context of SELinux, as asked for: what is empty is the runtime's to say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selinux {
+    /// Its user.
+    pub user: String,
+    /// Its role.
+    pub role: String,
+    /// Its type.
+    pub kind: String,
+    /// Its level: sensitivity and categories.
+    pub level: String,
 }

@@ -10,6 +10,7 @@ use orlop_model::id::{ContainerId, PodId};
 use orlop_model::pod::PodConfig;
 
 use crate::accounts::Identity;
+use crate::selinux::Labels;
 
 /// All that a container's spec is made of.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,8 @@ pub struct Input<'a> {
     pub seccomp_profile: Option<&'a [u8]>,
     /// The AppArmor profile that confines it, by its name; none: none does.
     pub apparmor: Option<&'a str>,
+    /// Its contexts of SELinux; none: the kernel has no SELinux.
+    pub labels: Option<&'a Labels>,
     /// The PID namespace of the container that `PidNamespace::Target` names.
     pub target_pid: Option<&'a PathBuf>,
     /// The container's cgroup, as the OCI spec's `cgroupsPath` has it; may be empty.

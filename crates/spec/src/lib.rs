@@ -7,6 +7,7 @@
 //! | [`oci`] | request, image and pod become an OCI runtime spec |
 //! | [`seccomp`] | profiles, the default one, and their way to BPF |
 //! | [`apparmor`] | the default profile of AppArmor |
+//! | [`selinux`] | contexts of a pod and its containers |
 //! | [`lower`] | an OCI runtime spec becomes a flat list of kernel operations |
 //! | [`text`] | a plan as people read it |
 //! | [`capability`] | capabilities by name, number and mask |
@@ -24,6 +25,7 @@ pub mod input;
 pub mod lower;
 pub mod oci;
 pub mod seccomp;
+pub mod selinux;
 pub mod signal;
 pub mod text;
 

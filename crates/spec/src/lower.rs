@@ -146,6 +146,9 @@ pub fn lower(spec: &Spec, facts: &Facts<'_>) -> Result<Plan, Report> {
     // Nothing made below may leave, whatever the spec says of its own root. Sources of binds are opened before this: they keep their
     // tie to the host, which each bind then keeps or cuts by itself.
     all.push(Operation::Propagation { flags: options::SLAVE | options::RECURSIVE });
+    if let Some(label) = mounts::label(linux)? {
+        all.push(Operation::MountContext { label });
+    }
     all.push(root(&facts.root)?);
     filesystem(spec, process, linux, facts, all)?;
     all.push(Operation::Enter);

@@ -85,7 +85,7 @@ fn linux(input: &Input<'_>, bounding: u64) -> Result<Linux, Report> {
         .set_rootfs_propagation(propagation(input))
         .set_masked_paths(Some(paths(&security.masked_paths)))
         .set_readonly_paths(Some(paths(&security.readonly_paths)))
-        .set_mount_label(None)
+        .set_mount_label(input.labels.map(|labels| labels.file.clone()))
         .set_intel_rdt(None)
         .set_personality(None);
     Ok(linux)

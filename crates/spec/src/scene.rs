@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use oci_spec::image::Config as ImageConfig;
 use orlop_model::container::{ContainerConfig, ContainerName, Mount, Resources, Security};
 use orlop_model::id::{ContainerId, PodId};
-use orlop_model::pod::{PidMode, PodConfig, PodName, PodNamespaces, Seccomp};
+use orlop_model::pod::{PidMode, PodConfig, PodName, PodNamespaces, Seccomp, Selinux};
 use orlop_model::report::Report;
 use orlop_wire::plan::{Cgroup, CgroupWrite, Oom, Plan, Stdio};
 
@@ -19,6 +19,7 @@ use crate::input::{CgroupLayout, Granted, Hierarchy, Input, Node, PodFacts};
 use crate::lower::{Facts, Root, Slot, lower};
 use crate::oci::{Composed, container};
 use crate::seccomp::Filters;
+use crate::selinux::Labels;
 
 pub(crate) struct Scene {
     pub(crate) id: ContainerId,
@@ -32,6 +33,7 @@ pub(crate) struct Scene {
     pub(crate) images: Vec<Vec<PathBuf>>,
     pub(crate) profile: Option<Vec<u8>>,
     pub(crate) apparmor: Option<String>,
+    pub(crate) labels: Option<Labels>,
     pub(crate) target: Option<PathBuf>,
     pub(crate) filters: Filters,
 }
@@ -63,6 +65,7 @@ fn pod() -> PodConfig {
         namespaces: PodNamespaces { pid: PidMode::Container, ..PodNamespaces::default() },
         privileged: true,
         seccomp: Seccomp::Unconfined,
+        selinux: Selinux::default(),
     }
 }
 
@@ -141,6 +144,7 @@ impl Scene {
             images: Vec::new(),
             profile: None,
             apparmor: None,
+            labels: None,
             target: None,
             filters: Filters::default(),
         }
@@ -159,6 +163,7 @@ impl Scene {
             images: &self.images,
             seccomp_profile: self.profile.as_deref(),
             apparmor: self.apparmor.as_deref(),
+            labels: self.labels.as_ref(),
             target_pid: self.target.as_ref(),
             cgroups_path: "/kubepods/pod1/main",
         }

@@ -185,6 +185,7 @@ fn filesystem(operation: &Operation) -> Option<String> {
             format!("device {} {mode:o} {major}:{minor} {uid}:{gid}", inside(target))
         }
         O::MakeDirectory { target, mode } => format!("directory {} {mode:o}", inside(target)),
+        O::Label { target, label } => format!("label {} {}", inside(target), shown(label)),
         O::Mask { target } => format!("mask {}", inside(target)),
         O::Freeze { target } => format!("read-only {}", inside(target)),
         O::FreezeRoot => "read-only root".to_owned(),

@@ -67,6 +67,7 @@ fn phase(operation: &Operation) -> u8 {
         | O::Symlink { .. }
         | O::Device { .. }
         | O::MakeDirectory { .. }
+        | O::Label { .. }
         | O::Terminal { .. } => 9,
         O::Hostname { .. } | O::Domainname { .. } | O::Sysctl { .. } => 10,
         O::Mask { .. } | O::Freeze { .. } => 11,
@@ -139,6 +140,7 @@ fn target(operation: &Operation) -> Option<&std::ffi::CStr> {
         | O::Device { target, .. }
         | O::MakeDirectory { target, .. }
         | O::Mask { target }
+        | O::Label { target, .. }
         | O::Freeze { target } => Some(target),
         _ => None,
     }

@@ -389,6 +389,13 @@ pub enum Operation {
         /// The context.
         label: CString,
     },
+    /// Set the SELinux context of a path under the root: lsetxattr(2), `security.selinux`.
+    42 => Label {
+        /// Where, under the root.
+        target: CString,
+        /// The context.
+        label: CString,
+    },
 }}
 
 wire! {

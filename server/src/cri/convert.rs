@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) apparmor: bool,
     /// Whether its kernel can give a pod a user namespace: with layers and volumes whose owners are mapped.
     pub(crate) user_namespaces: bool,
+    /// Whether it labels them by SELinux.
+    pub(crate) selinux: bool,
 }
 
 /// The first kernel whose overlayfs takes layers with mapped owners: major, minor.
@@ -55,12 +57,13 @@ const MAPPED_LAYERS: (u32, u32) = (5, 19);
 
 impl Node {
     /// Asks the kernel; once, at start.
-    pub(crate) fn probe(kernel: (u32, u32)) -> Self {
+    pub(crate) fn probe(kernel: (u32, u32), selinux: bool) -> Self {
         let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled");
         let most = std::fs::read_to_string("/proc/sys/user/max_user_namespaces");
         Node {
             apparmor: enabled.is_ok_and(|text| text.starts_with(b"Y")),
             user_namespaces: kernel >= MAPPED_LAYERS && most.is_ok_and(|text| text.trim() != "0"),
+            selinux,
         }
     }
 }

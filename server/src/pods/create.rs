@@ -136,6 +136,8 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         like(&layer.join("upper"), top, user)?;
     }
     super::travel::check(config)?;
+    let labels = core.contexts.labels(core, &container.pod, config);
+    super::context::relabel(config, labels.as_ref())?;
     let volumes = super::volumes::volumes(core, container, config, &layer)?;
     crate::failpoint::pass("container.made.layer");
 
@@ -153,6 +155,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         identity: &identity,
         layers: &layers,
         images,
+        labels: labels.as_ref(),
         target: target.as_deref(),
         devices: &devices,
     };

@@ -20,6 +20,7 @@ use orlop_spec::input::{DeviceKind, DeviceNode, Granted, Input, Node, PodFacts};
 use orlop_spec::lower::user::maps;
 use orlop_spec::lower::{ExecFacts, Facts as LowerFacts, Root, Slot, exec, kinds, lower};
 use orlop_spec::seccomp::Filters;
+use orlop_spec::selinux::Labels;
 use orlop_spec::{c_path, oci};
 use orlop_wire::plan::{Cgroup, Operation, Plan, Stdio};
 
@@ -62,6 +63,8 @@ pub(super) struct Making<'a> {
     pub(super) layers: &'a [PathBuf],
     /// Of each mount that is of an image, in order: what is put together.
     pub(super) images: Vec<Vec<PathBuf>>,
+    /// Its contexts of SELinux, where the node has it.
+    pub(super) labels: Option<&'a Labels>,
     pub(super) target: Option<&'a Container>,
     /// What the devices need that are asked for by name.
     pub(super) devices: &'a orlop_cdi::Edits,
@@ -192,6 +195,7 @@ impl Making<'_> {
             images: &self.images,
             seccomp_profile: profile.as_deref(),
             apparmor: apparmor.as_deref(),
+            labels: self.labels,
             target_pid: target_pid.as_ref(),
             cgroups_path: &cgroup_path,
         };
@@ -370,11 +374,20 @@ impl Making<'_> {
     fn confined(&self, spec: &Spec) -> Result<(), Report> {
         let process = spec.process().as_ref();
         let profile = process.and_then(|process| process.apparmor_profile().as_deref()).unwrap_or_default();
-        if self.core.node.door.apparmor || matches!(profile, "" | "unconfined") {
+        let label = process.and_then(|process| process.selinux_label().as_deref()).unwrap_or_default();
+        let door = self.core.node.door;
+        let (field, asked, cause) = if !door.apparmor && !matches!(profile, "" | "unconfined") {
+            (
+                "process.apparmorProfile",
+                profile,
+                "the kernel of this node has no AppArmor, or it is turned off",
+            )
+        } else if !door.selinux && !label.is_empty() {
+            ("process.selinuxLabel", label, "the kernel of this node has no SELinux")
+        } else {
             return Ok(());
-        }
-        let cause = "the kernel of this node has no AppArmor, or it is turned off";
-        Err(Report { kind: Kind::Unsupported, ..Report::field("process.apparmorProfile", profile, cause) })
+        };
+        Err(Report { kind: Kind::Unsupported, ..Report::field(field, asked, cause) })
     }
 
     fn apparmor(&self) -> Result<Option<String>, Report> {

@@ -37,8 +37,14 @@ pub(crate) fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), Repo
         .map_err(|error| Report::new(Kind::Failed, "write", file.display().to_string(), error))
 }
 
-/// hosts, hostname and resolv.conf, as the pod's containers see them unless they bring their own.
-pub(super) fn write_pod_files(core: &Core, pod: &Pod, addresses: &[IpAddr]) -> Result<(), Report> {
+/// hosts, hostname and resolv.conf, as the pod's containers see them unless they bring their own; with an SELinux context where there
+/// is one.
+pub(super) fn write_pod_files(
+    core: &Core,
+    pod: &Pod,
+    addresses: &[IpAddr],
+    context: Option<&str>,
+) -> Result<(), Report> {
     let directory = core.places.pod(&pod.id);
     let hostname = if pod.config.hostname.is_empty() { &core.node.hostname } else { &pod.config.hostname };
     let node = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -58,6 +64,9 @@ pub(super) fn write_pod_files(core: &Core, pod: &Pod, addresses: &[IpAddr]) -> R
                 None => Ok(()),
             })
             .map_err(|error| Report::new(Kind::Failed, "write", file.display().to_string(), error))?;
+        if let Some(context) = context {
+            super::relabel::tree("label", &file, super::relabel::XATTR, context)?;
+        }
     }
     Ok(())
 }

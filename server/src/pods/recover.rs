@@ -16,7 +16,7 @@ use orlop_model::container::ContainerName;
 use orlop_model::id::{ContainerId, PodId};
 use orlop_model::life::container::{Event, Exit, State};
 use orlop_model::life::pod::State as PodState;
-use orlop_model::pod::{PodConfig, PodName, PodNamespaces, Seccomp};
+use orlop_model::pod::{PodConfig, PodName, PodNamespaces, Seccomp, Selinux};
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
 use orlop_proto::orlop::v1::{ContainerRecord, PodRecord};
@@ -152,6 +152,7 @@ fn nameless() -> PodConfig {
         namespaces: PodNamespaces::default(),
         privileged: false,
         seccomp: Seccomp::Unconfined,
+        selinux: Selinux::default(),
     }
 }
 

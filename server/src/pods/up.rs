@@ -125,7 +125,9 @@ async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(Made, crate::nri::Bl
             blocking("make user namespace", move || super::spaces::make(&core, &pod, maps)).await??
         }
     };
-    let network = core.room.make(&pod.id, shape(core, pod), spaces).await?;
+    let context = core.contexts.give(core, pod)?;
+    let shape = Shape { context: context.clone(), ..shape(core, pod) };
+    let network = core.room.make(&pod.id, shape, spaces).await?;
     steps.mark("namespaces")?;
 
     let mut made = Made::default();
@@ -136,7 +138,7 @@ async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(Made, crate::nri::Bl
         made.init = Some(init(core, pod).await?);
         steps.mark("init")?;
     }
-    super::record::write_pod_files(core, pod, &made.addresses)?;
+    super::record::write_pod_files(core, pod, &made.addresses, context.as_deref())?;
     let block = core.nri.block().await;
     crate::nri::pod::runs(core, pod, &made.addresses).await?;
     if core.nri.is_active() {
@@ -173,6 +175,7 @@ fn shape(core: &Core, pod: &Pod) -> Shape {
         hostname: own_network.then_some(hostname),
         sysctls,
         user: namespaces.user,
+        context: None,
     }
 }
 

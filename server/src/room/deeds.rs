@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use orlop_model::id::PodId;
-use orlop_model::pod::UserMaps;
 use orlop_model::report::{Kind, Report};
 use orlop_network::PodSocket;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -81,7 +80,7 @@ impl Inside {
         }
         if shape.ipc {
             Self::keep(pod, "ipc", "/proc/thread-self/ns/ipc")?;
-            Self::shm(pod, shape.user)?;
+            Self::shm(pod, shape)?;
         }
         if let Some(hostname) = &shape.hostname {
             rustix::system::sethostname(hostname.as_bytes()).map_err(failed("hostname", pod))?;
@@ -119,15 +118,16 @@ impl Inside {
     }
 
     /// Files in it bear ids of the node, so it is nobody's in a user namespace but its root's.
-    fn shm(pod: &PodId, user: Option<UserMaps>) -> Result<(), Report> {
+    fn shm(pod: &PodId, shape: &Shape) -> Result<(), Report> {
         let directory = place(pod).join("shm");
         std::fs::create_dir(&directory).map_err(failed_io("make /dev/shm", pod))?;
-        let root = user.map_or((0, 0), |maps| (maps.uids.host, maps.gids.host));
+        let root = shape.user.map_or((0, 0), |maps| (maps.uids.host, maps.gids.host));
         let (uid, gid) = (root.0.to_string(), root.1.to_string());
         let mut options = vec![("mode", "1777"), ("size", SHM_SIZE), ("source", "shm")];
-        if user.is_some() {
+        if shape.user.is_some() {
             options.extend([("uid", uid.as_str()), ("gid", gid.as_str())]);
         }
+        options.extend(shape.context.as_deref().map(|context| ("context", context)));
         let mounted = super::entry::fresh("tmpfs", &options).map_err(failed("make /dev/shm", pod))?;
         move_mount(mounted.as_fd(), "", CWD, &directory, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(failed("make /dev/shm", pod))

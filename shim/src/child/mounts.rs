@@ -181,6 +181,16 @@ pub(super) fn device(
     rustix::fs::chownat(parent.as_fd(), name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), nofollow)
 }
 
+/// lsetxattr(2) of a path of the root, by its descriptor: the host's /proc is still in sight.
+pub(super) fn label(root: BorrowedFd<'_>, target: &CStr, label: &CStr) -> Result<(), Errno> {
+    let place = place::find(root, target)?;
+    let mut buffer = [0; DESCRIPTOR];
+    let path = descriptor(place.as_fd(), &mut buffer)?;
+    // With its NUL, as SELinux' own tools write it.
+    let (value, flags) = (label.to_bytes_with_nul(), rustix::fs::XattrFlags::empty());
+    rustix::fs::setxattr(path, c"security.selinux", value, flags)
+}
+
 /// A value written below a procfs of our own: not through one that an image could have put there (CVE-2025-52881).
 pub(super) fn sysctl(name: &CStr, value: &CStr) -> Result<(), Errno> {
     let proc = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;

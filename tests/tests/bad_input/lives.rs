@@ -5,10 +5,11 @@ use orlop_tests::cri;
 use orlop_tests::cri::Client;
 use orlop_tests::daemon::Daemon;
 use orlop_tests::daemon::stage::{Stage, namespaces};
+use orlop_tests::refusal::said;
 use tonic::{Code, Status};
 
 use crate::call::Call;
-use crate::row::{Row, judge, said};
+use crate::row::{Row, judge};
 
 fn exec(id: &str, command: &[&str], timeout: i64) -> Call {
     let cmd = command.iter().map(|&word| word.to_owned()).collect();

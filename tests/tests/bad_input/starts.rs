@@ -6,7 +6,7 @@ use orlop_proto::runtime::v1::*;
 use orlop_tests::daemon::stage::{Stage, resources};
 use tonic::Code;
 
-use crate::row::said;
+use orlop_tests::refusal::said;
 
 struct Start {
     name: &'static str,

@@ -33,10 +33,27 @@ pub(super) fn mounts(
             let group = cgroups::Group { target, attributes: options.own.set };
             cgroups::mount(&group, linux, facts, all, &mut frozen)?;
         } else {
-            all.push(fresh(mount, kind, options, target, &mut frozen)?);
+            let label = label(linux)?;
+            let mut mounted = fresh(mount, kind, options, target.clone(), &mut frozen)?;
+            if let (Operation::Mount { options, .. }, Some(label)) = (&mut mounted, &label)
+                && LABELLED.contains(&kind)
+            {
+                options.push((c"context".into(), Some(label.clone())));
+            }
+            all.push(mounted);
+            all.extend(label.filter(|_| kind == "mqueue").map(|label| Operation::Label { target, label }));
         }
     }
     Ok(frozen)
+}
+
+/// Filesystems whose files all have the context that is said when they are mounted. A message queue's has one of its own for its root.
+const LABELLED: [&str; 2] = ["tmpfs", "devpts"];
+
+/// The SELinux context of the container's files; none where the spec is silent.
+pub(super) fn label(linux: &Linux) -> Result<Option<CString>, Report> {
+    let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+    label.map(|label| string("linux.mountLabel", label)).transpose()
 }
 
 pub(super) fn is_bind(mount: &Mount, options: &Options) -> bool {

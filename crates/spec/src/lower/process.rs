@@ -78,6 +78,12 @@ pub(super) fn birth(process: &Process) -> Result<Vec<Operation>, Report> {
         let value = string("process.apparmorProfile", format!("exec {profile}"))?;
         all.push(Operation::Attribute { name: c"apparmor/exec".into(), value });
     }
+    if let Some(label) = named(process.selinux_label()) {
+        all.push(Operation::Attribute {
+            name: c"exec".into(),
+            value: string("process.selinuxLabel", label)?,
+        });
+    }
     Ok(all)
 }
 

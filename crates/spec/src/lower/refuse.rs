@@ -10,15 +10,6 @@ use super::cannot;
 pub(super) fn unsupported(spec: &Spec) -> Result<(), Report> {
     let process = spec.process().as_ref();
     let linux = spec.linux().as_ref();
-    let text = |part: Option<&Option<String>>| part.cloned().flatten().unwrap_or_default();
-    for (part, label) in [
-        ("process.selinuxLabel", text(process.map(oci_spec::runtime::Process::selinux_label))),
-        ("linux.mountLabel", text(linux.map(oci_spec::runtime::Linux::mount_label))),
-    ] {
-        if !label.is_empty() {
-            return Err(cannot(part, label, "SELinux labels are not applied yet"));
-        }
-    }
     let parts = [
         ("process.ioPriority", process.is_some_and(|process| process.io_priority().is_some())),
         ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),

@@ -11,6 +11,7 @@ use orlop_wire::order;
 
 use super::*;
 use crate::scene::{Scene, mount, words};
+use crate::selinux::Labels;
 use crate::text;
 
 mod random;
@@ -231,25 +232,38 @@ fn a_profile_is_said_while_proc_is_the_node_s() {
 }
 
 #[test]
+fn contexts_are_of_the_process_of_what_is_mounted_and_of_no_kernel_s_own_files() {
+    let mut scene = Scene::new();
+    let (process, file) = ("u:r:container_t:s0:c1,c2", "u:r:container_file_t:s0:c1,c2");
+    scene.labels = Some(Labels { process: Some(process.into()), file: file.into() });
+    let plan = scene.plan().expect("good");
+    let text = text::plan(&plan);
+    let at = |line: &str| text.lines().position(|one| one.get(4..).is_some_and(|one| one.starts_with(line)));
+    assert!(at(&format!("attribute exec = {process}")) < at("join"), "{text}");
+    let context = at(&format!("mount context {file}"));
+    assert!(context.is_some() && context < at("root overlay"), "{text}");
+    for mounted in ["mount tmpfs tmpfs at /dev ", "mount devpts devpts"] {
+        let line = text.lines().find(|line| line.contains(mounted)).expect("mounted");
+        assert!(line.ends_with(&format!("context={file}")), "{line}");
+    }
+    for mounted in ["mount proc", "mount sysfs", "mount mqueue", "mount cgroup"] {
+        let line = text.lines().find(|line| line.contains(mounted)).expect("mounted");
+        assert!(!line.contains("context"), "{line}");
+    }
+    assert!(at("mount mqueue") < at(&format!("label /dev/mqueue {file}")), "{text}");
+    // Of a privileged container the processes have none.
+    scene.labels = Some(Labels { process: None, file: file.into() });
+    assert!(!text::plan(&scene.plan().expect("good")).contains("attribute"));
+}
+
+#[test]
 fn what_is_not_supported_is_refused_and_named() {
     let scene = Scene::new();
     let on_process =
         |change: fn(&mut Process)| move |spec: &mut Spec| change(spec.process_mut().as_mut().expect("set"));
     let on_linux =
         |change: fn(&mut Linux)| move |spec: &mut Spec| change(spec.linux_mut().as_mut().expect("set"));
-    let table: [(&str, Change); 4] = [
-        (
-            "selinux",
-            Box::new(on_process(|process| {
-                process.set_selinux_label(Some("l".into()));
-            })),
-        ),
-        (
-            "mountLabel",
-            Box::new(on_linux(|linux| {
-                linux.set_mount_label(Some("l".into()));
-            })),
-        ),
+    let table: [(&str, Change); 2] = [
         (
             "uidMappings",
             Box::new(on_linux(|linux| {

@@ -100,7 +100,7 @@ pub(super) fn process(
         .set_rlimits(None)
         .set_no_new_privileges(Some(input.config.security.no_new_privs && !input.config.security.privileged))
         .set_apparmor_profile(input.apparmor.map(str::to_owned))
-        .set_selinux_label(None)
+        .set_selinux_label(input.labels.and_then(|labels| labels.process.clone()))
         .set_oom_score_adj(Some(oom_score_adj(input, warnings)?));
     Ok((process, raw))
 }

@@ -49,6 +49,7 @@ impl Operation {
             O::Keyring { .. } => "keyring",
             O::Attribute { .. } => "security attribute",
             O::MountContext { .. } => "mount context",
+            O::Label { .. } => "label",
         }
     }
 
@@ -73,6 +74,7 @@ impl Operation {
             | O::Device { target, .. }
             | O::MakeDirectory { target, .. }
             | O::Mask { target }
+            | O::Label { target, .. }
             | O::Freeze { target } => inside(target),
             O::Sysctl { name, .. } => text(name).replace('/', "."),
             O::Hostname { name } | O::Domainname { name } => text(name),

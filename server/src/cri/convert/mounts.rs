@@ -120,6 +120,7 @@ fn mount(field: &str, asked: &v1::Mount, user: Option<UserMaps>) -> Result<Mount
         readonly: asked.readonly,
         recursive_read_only: asked.recursive_read_only,
         propagation,
+        relabel: asked.selinux_relabel,
         options: options(field, asked)?,
         mapped,
     })

@@ -32,6 +32,8 @@ pub(crate) fn pod_config(
 
     let name = pod_name(config.metadata.as_ref())?;
     let seccomp = sandbox_security(context, node)?;
+    let selinux =
+        profiles::selinux(&format!("{CONTEXT}.selinux_options"), context.selinux_options.as_ref(), node)?;
     let namespaces = namespaces::of_pod(
         &format!("{CONTEXT}.namespace_options"),
         context.namespace_options.as_ref(),
@@ -59,6 +61,7 @@ pub(crate) fn pod_config(
         namespaces,
         privileged: context.privileged,
         seccomp,
+        selinux,
     })
 }
 
@@ -76,7 +79,6 @@ fn pod_name(metadata: Option<&v1::PodSandboxMetadata>) -> Result<PodName, Report
 /// groups and root have nothing to apply to.
 #[expect(deprecated, reason = "older clients set the older form of a profile")]
 fn sandbox_security(asked: &v1::LinuxSandboxSecurityContext, node: Node) -> Result<Seccomp, Report> {
-    profiles::selinux(&format!("{CONTEXT}.selinux_options"), asked.selinux_options.as_ref())?;
     let profile = |name, new, old_name, old| Profile { parent: CONTEXT, name, new, old_name, old };
     profile("apparmor", asked.apparmor.as_ref(), "apparmor", "").apparmor(node)?;
     security::user(asked.run_as_user.as_ref(), "", asked.run_as_group.as_ref())?;

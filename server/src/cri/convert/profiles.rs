@@ -3,13 +3,13 @@
 //! *Invariant:* the newer field of a profile counts where it is set, the older text only where it is not. A confinement that would
 //! not be there is refused.
 
-use orlop_model::pod::{AppArmor, Seccomp};
+use orlop_model::pod::{AppArmor, Seccomp, Selinux};
 use orlop_model::report::{Kind, Report};
 use orlop_proto::runtime::v1::SeLinuxOption;
 use orlop_proto::runtime::v1::SecurityProfile;
 use orlop_proto::runtime::v1::security_profile::ProfileType;
 
-use super::{Node, check, unsupported};
+use super::{Node, check};
 
 /// The longest name of a profile that is taken: a page has to hold it when it is said to the kernel.
 const APPARMOR_MAX: usize = 4000;
@@ -109,10 +109,28 @@ impl<'a> Profile<'a> {
     }
 }
 
-/// Whether the label is empty: a container gets none here.
-pub(super) fn selinux(field: &str, label: Option<&SeLinuxOption>) -> Result<(), Report> {
-    match label {
-        Some(label) if *label != SeLinuxOption::default() => Err(unsupported(field, "an SELinux label")),
-        Some(_) | None => Ok(()),
+/// A context of SELinux, of which every part may be left to the runtime.
+pub(super) fn selinux(field: &str, asked: Option<&SeLinuxOption>, node: Node) -> Result<Selinux, Report> {
+    let Some(asked) = asked.filter(|asked| **asked != SeLinuxOption::default()) else {
+        return Ok(Selinux::default());
+    };
+    if !node.selinux {
+        let parts = [&*asked.user, &asked.role, &asked.r#type, &asked.level];
+        let label = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":");
+        let cause = "the kernel of this node has no SELinux, or no policy that knows containers";
+        return Err(Report { kind: Kind::Unsupported, ..Report::field(field, label, cause) });
     }
+    for (name, part) in [("user", &asked.user), ("role", &asked.role), ("type", &asked.r#type)] {
+        let field = format!("{field}.{name}");
+        check::text(&field, part, 255)?;
+        if part.contains([':', ' ']) {
+            return Err(Report::field(field, part, "a part of a context has no : and no space"));
+        }
+    }
+    if !asked.level.is_empty() && !orlop_spec::selinux::is_level(&asked.level) {
+        let field = format!("{field}.level");
+        return Err(Report::field(field, &asked.level, "it is no level").advise("as s0:c1,c2"));
+    }
+    let (user, role, kind) = (asked.user.clone(), asked.role.clone(), asked.r#type.clone());
+    Ok(Selinux { user, role, kind, level: asked.level.clone() })
 }

@@ -107,7 +107,7 @@ pub(super) fn security(
         let advice = "set linux.security_context.privileged of the pod, too";
         return Err(Report::field(of("privileged"), true, "its pod is not privileged").advise(advice));
     }
-    profiles::selinux(&of("selinux_options"), asked.selinux_options.as_ref())?;
+    let selinux = profiles::selinux(&of("selinux_options"), asked.selinux_options.as_ref(), node)?;
     let profile = |name, new, old_name, old| Profile { parent: FIELD, name, new, old_name, old };
     let apparmor = profile("apparmor", asked.apparmor.as_ref(), "apparmor_profile", &asked.apparmor_profile)
         .apparmor(node)?;
@@ -141,5 +141,6 @@ pub(super) fn security(
         readonly_paths: paths("readonly_paths", &asked.readonly_paths)?,
         seccomp,
         apparmor,
+        selinux,
     })
 }

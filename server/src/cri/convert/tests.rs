@@ -9,13 +9,13 @@ mod refused;
 
 use std::collections::BTreeMap;
 
-use orlop_model::pod::{AppArmor, PodConfig};
+use orlop_model::pod::{AppArmor, PodConfig, Selinux};
 use orlop_model::report::{Kind, Report};
 use orlop_proto::runtime::v1;
 
 use super::{Node, container_config, pod_config};
 
-const NODE: Node = Node { apparmor: false, user_namespaces: true };
+const NODE: Node = Node { apparmor: false, user_namespaces: true, selinux: false };
 
 /// A pod as kubelet asks for it.
 fn good_pod() -> v1::PodSandboxConfig {

@@ -365,19 +365,38 @@ fn older_forms_of_profiles_are_checked_too() {
 
 #[test]
 fn what_this_version_cannot_do_is_not_ignored() {
-    let rows: &[Bad] = &[
-        ("config.windows", |c| c.windows = Some(v1::WindowsContainerConfig::default()), ""),
-        (
-            "config.linux.security_context.selinux_options",
-            |c| context(c).selinux_options.get_or_insert_default().r#type = "spc_t".into(),
-            "",
-        ),
-    ];
+    let rows: &[Bad] = &[("config.windows", |c| c.windows = Some(v1::WindowsContainerConfig::default()), "")];
     for (field, change, _) in rows {
         let mut config = good_container();
         change(&mut config);
         let report = container_config(&config, &pod(), NODE).expect_err(field);
         assert_names(&report, Kind::Unsupported, field, "not supported by this version");
+    }
+}
+
+#[test]
+fn a_label_needs_a_kernel_that_has_it_and_parts_that_can_be() {
+    let asked = |change: fn(&mut v1::SeLinuxOption), selinux| {
+        let mut config = good_container();
+        change(context(&mut config).selinux_options.get_or_insert_default());
+        container_config(&config, &pod(), Node { selinux, ..NODE }).map(|config| config.security.selinux)
+    };
+    assert_eq!(asked(|_| {}, false), Ok(Selinux::default()));
+    let report = asked(|label| label.r#type = "spc_t".into(), false).unwrap_err();
+    let field = "config.linux.security_context.selinux_options";
+    assert_names(&report, Kind::Unsupported, field, "\"spc_t\": the kernel of this node has no SELinux");
+    let kind = Selinux { kind: "spc_t".into(), ..Selinux::default() };
+    assert_eq!(asked(|label| label.r#type = "spc_t".into(), true), Ok(kind));
+    type Bad = (&'static str, fn(&mut v1::SeLinuxOption));
+    let table: [Bad; 4] = [
+        ("user", |label| label.user = "a:b".into()),
+        ("role", |label| label.role = "a b".into()),
+        ("type", |label| label.r#type = "a\n".into()),
+        ("level", |label| label.level = "c1,c2".into()),
+    ];
+    for (part, change) in table {
+        let report = asked(change, true).expect_err(part);
+        assert_names(&report, Kind::BadRequest, &format!("{field}.{part}"), "");
     }
 }
 
