@@ -50,6 +50,12 @@ if [ "$ended" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
 passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
 [ "$ignored" = 0 ] || echo "$ignored tests are marked as ignored" >>"$out/unproven"
 
+if [ -n "${VM_SH:-}" ] && [ -n "${VM_DIR:-}" ] && [ -n "${CRITEST:-}" ]; then
+  check "AppArmor in a virtual machine" tests/vm-apparmor.sh
+else
+  absent "the conformance suite's AppArmor specs: VM_SH and VM_DIR name no virtual machine, or CRITEST no suite"
+fi
+[ -e /sys/fs/selinux/enforce ] || absent "SELinux contexts in a kernel with a policy: this one has none"
 if [ -n "${CRITEST:-}" ]; then check conformance tests/conformance.sh; else absent "the conformance suite of CRI: CRITEST names none"; fi
 absent "the OCI runtime validation suite: orlop-oci is planned"
 if [ -n "${VM_SH:-}" ] && [ -n "${VM_DIR:-}" ]; then
