@@ -70,7 +70,7 @@ impl Policy {
     pub fn labels(&self, level: &str, asked: &Selinux, privileged: bool) -> Labels {
         let mut file = self.file.clone();
         if privileged {
-            file.level = PRIVATE.to_owned();
+            PRIVATE.clone_into(&mut file.level);
             return Labels { process: None, file: file.to_string() };
         }
         let or = |asked: &str, otherwise: &str| if asked.is_empty() { otherwise } else { asked }.to_owned();

@@ -32,7 +32,9 @@ pub(crate) fn settle(stage: &Stage, config: &mut ContainerConfig) {
     config.mounts.iter_mut().for_each(|mount| here(&mut mount.host_path));
     config.devices.iter_mut().for_each(|device| here(&mut device.host_path));
     let seccomp = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()?.seccomp.as_mut());
-    seccomp.into_iter().for_each(|profile| here(&mut profile.localhost_ref));
+    if let Some(profile) = seccomp {
+        here(&mut profile.localhost_ref);
+    }
     for mount in &mut config.mounts {
         if let Some(image) = mount.image.as_mut().filter(|image| image.image.is_empty()) {
             image.image.clone_from(&stage.image);

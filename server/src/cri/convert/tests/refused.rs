@@ -387,8 +387,7 @@ fn a_label_needs_a_kernel_that_has_it_and_parts_that_can_be() {
     assert_names(&report, Kind::Unsupported, field, "\"spc_t\": the kernel of this node has no SELinux");
     let kind = Selinux { kind: "spc_t".into(), ..Selinux::default() };
     assert_eq!(asked(|label| label.r#type = "spc_t".into(), true), Ok(kind));
-    type Bad = (&'static str, fn(&mut v1::SeLinuxOption));
-    let table: [Bad; 4] = [
+    let table: [(&str, fn(&mut v1::SeLinuxOption)); 4] = [
         ("user", |label| label.user = "a:b".into()),
         ("role", |label| label.role = "a b".into()),
         ("type", |label| label.r#type = "a\n".into()),
