@@ -126,6 +126,7 @@ pub(crate) fn spec_again(core: &Core, container: &Container) -> Result<Spec, Rep
     let identity = super::create::identity(core, &config, &document)?;
     let target = facts.target.as_ref().and_then(|target| core.table.exact_container(target));
     let images = facts.volumes.iter().map(|_| Vec::new()).collect();
+    let labels = core.contexts.labels(core, &container.pod, &config);
     let making = Making {
         core,
         container,
@@ -134,6 +135,7 @@ pub(crate) fn spec_again(core: &Core, container: &Container) -> Result<Spec, Rep
         identity: &identity,
         layers: &facts.layers,
         images,
+        labels: labels.as_ref(),
         target: target.as_deref(),
         devices: &orlop_cdi::Edits::default(),
     };
