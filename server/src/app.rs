@@ -24,6 +24,7 @@ use crate::config::{Config, Flags, Listen};
 use crate::cri::Edge;
 use crate::events::Events;
 use crate::gauges::{self, Gauges};
+use crate::handlers::Handlers;
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -180,6 +181,8 @@ fn compose(
         Some(path) => Program::open(path)?,
         None => Program::open(&beside("orlop-shim"))?,
     };
+    let handlers = Arc::new(Handlers::new(&config.handlers));
+    handlers.look_again();
     let seccomp = crate::pods::plan::Profiles::new(config)?;
     let contexts = Contexts::new(node.selinux.clone(), &places.state.join("pods"));
     let events = Events::open(&places)?;
@@ -191,6 +194,7 @@ fn compose(
         images,
         node,
         shim,
+        handlers,
         seccomp,
         apparmor: crate::pods::confine::Loader::default(),
         cdi: Cdi::new(&config.cdi.directories),

@@ -65,9 +65,12 @@ impl Audit {
                     Thing::Attachment => attached.iter().any(|owner| owner == id),
                     Thing::Init => crate::shims::is_locked(&core.places.pod(&pod.id)),
                     // Made with its first container; not there before.
-                    Thing::Group(_) | Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim => {
-                        true
-                    }
+                    Thing::Group(_)
+                    | Thing::Layer(_)
+                    | Thing::Image(_)
+                    | Thing::Cgroup(_)
+                    | Thing::Shim
+                    | Thing::Runtime => true,
                 };
                 if !there {
                     self.say(

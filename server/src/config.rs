@@ -10,6 +10,7 @@
 //! | `keys` | every key that a file may have, and what it sets |
 //! | `value` | what a value may be |
 //! | `file` | files found, read, and taken apart with their lines |
+//! | `handlers` | runtimes of others, which have names of their own |
 //! | `flags` | the command line |
 //!
 //! *Invariant:* nothing is ignored. A key that is not known or a value that cannot be is a [`Fault`] with file, line, key and what
@@ -17,6 +18,7 @@
 
 mod file;
 mod flags;
+mod handlers;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,7 @@ use orlop_model::reference::Reference;
 
 pub(crate) use file::read;
 pub(crate) use flags::Flags;
+pub(crate) use handlers::{Handler, HandlerKind, Handlers, NATIVE};
 
 /// Everything that can be set in a file. One field is one section, one field of that is one key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) cdi: Cdi,
     pub(crate) cli: Cli,
     pub(crate) nri: Nri,
+    pub(crate) handlers: Handlers,
 }
 
 /// `[registry]`

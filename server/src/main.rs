@@ -9,6 +9,7 @@
 //! | [`pods`] | the core: pods and containers |
 //! | [`room`] | where pods' namespaces are pinned |
 //! | [`shims`] | shims as the server sees them |
+//! | [`handlers`] | runtimes of others, and what they can do |
 //! | [`images`], [`network`], [`node`] | images, networks and the node, as the core asks for them |
 //! | [`cdi`], [`watched`] | devices by name; directories of files that others write |
 //! | [`nri`] | plugins of others that hear of pods and containers, and change them |
@@ -32,6 +33,7 @@ mod events;
 mod explain;
 mod failpoint;
 mod gauges;
+mod handlers;
 mod images;
 mod later;
 mod network;

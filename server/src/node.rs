@@ -108,18 +108,6 @@ impl Node {
     }
 }
 
-/// Whether there is such a handler here.
-///
-/// # Errors
-/// Which handler is not known.
-pub(crate) fn can_run(field: &str, handler: &str) -> Result<(), Report> {
-    match handler {
-        "" | "native" => Ok(()),
-        other => Err(Report::field(field, other, "there is no such handler on this node")
-            .advise("known are \"\" and native")),
-    }
-}
-
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
 /// Major and minor of a kernel's release, `6.18.44-x`.

@@ -10,6 +10,7 @@
 //! | [`confine`] | AppArmor profiles, chosen and loaded |
 //! | [`context`], [`relabel`] | SELinux: contexts, and files that get them |
 //! | [`edits`] | those who may change a container between spec and plan |
+//! | [`foreign`] | containers of a runtime that is not ours |
 //! | [`deeds`] | a container is launched, asked to end, killed |
 //! | [`exec`] | a process beside the first |
 //! | [`update`], [`sums`] | limits become others |
@@ -34,6 +35,7 @@ mod deeds;
 pub(crate) mod down;
 pub(crate) mod edits;
 pub(crate) mod exec;
+mod foreign;
 pub(crate) mod ledger;
 pub(crate) mod plan;
 pub(crate) mod pod;
@@ -73,6 +75,7 @@ pub(crate) struct Core {
     pub(crate) images: Images,
     pub(crate) node: Node,
     pub(crate) shim: Program,
+    pub(crate) handlers: std::sync::Arc<crate::handlers::Handlers>,
     pub(crate) seccomp: plan::Profiles,
     pub(crate) apparmor: confine::Loader,
     pub(crate) cdi: Cdi,

@@ -22,7 +22,7 @@ pub(crate) mod terminal;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use orlop_wire::plan::Operation;
+use orlop_wire::plan::{BindHow, Operation};
 use rustix::io::Errno;
 
 use crate::birth::{self, Pointers};
@@ -198,6 +198,10 @@ impl<'a> Child<'a> {
             }
             O::Again { flags } => self.again(*flags),
             O::BecomeRoot => identity::become_root().and_then(|()| identity::die_with_shim()),
+            O::BindNamespace { slot, target } => {
+                let tree = mounts::namespace(self.slot(*slot)?)?;
+                mounts::bind(self.root()?, tree.as_fd(), target, BindHow::default())
+            }
             O::Symlink { at, to } => mounts::symlink(self.root()?, at, to),
             O::Device { target, mode, major, minor, uid, gid } => {
                 mounts::device(self.root()?, target, *mode, (*major, *minor), (*uid, *gid))
@@ -212,6 +216,7 @@ impl<'a> Child<'a> {
             O::Freeze { target } => mounts::freeze(self.root()?, target),
             O::FreezeRoot => root::freeze(),
             O::Enter => root::enter(self.root()?),
+            O::Hide { path } => root::hide(path),
             other => self.perform_last(other),
         }
     }

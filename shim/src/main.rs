@@ -13,6 +13,7 @@
 //!
 //! ```text
 //! orlop-shim run DIRECTORY     descriptors: 3 control socket, 4 the locked life file, 5... the plan's slots
+//! orlop-shim delete DIRECTORY  has the runtime of others that the plan names take away what it has of the container
 //! orlop-shim init DIRECTORY N  N descriptors: 3 control socket, 4 the locked life file, 5... namespaces to join
 //! orlop-shim init DIRECTORY N user                  the same, and the last is a user namespace, which is joined first
 //! orlop-shim spaces UID_MAP GID_MAP KINDS [PATH VALUE]...    descriptor: 3 control socket
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         [name, command @ ..] if name.ends_with("orlop-oci") => oci(command),
         [_, "run", directory] => run::run(directory),
+        [_, "delete", directory] => run::delete(directory),
         [_, "init", directory, handed] => hold::run(directory, handed, false),
         [_, "init", directory, handed, "user"] => hold::run(directory, handed, true),
         [_, "spaces", uids, gids, kinds, sysctls @ ..] => spaces::run(uids, gids, kinds, sysctls),
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: orlop-shim run DIRECTORY | init DIRECTORY N [user] | spaces UID_MAP GID_MAP KINDS [PATH VALUE]... | --version\nIt is started by orlopd, with descriptors that only orlopd has."
+                "usage: orlop-shim run DIRECTORY | delete DIRECTORY | init DIRECTORY N [user] | spaces UID_MAP GID_MAP KINDS [PATH VALUE]... | --version\nIt is started by orlopd, with descriptors that only orlopd has."
             );
             ExitCode::from(2)
         }

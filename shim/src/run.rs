@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use orlop_wire::code::Wire;
 use orlop_wire::message::News;
-use orlop_wire::plan::{Plan, Stdio};
+use orlop_wire::plan::{Plan, Runtime, Stdio};
 use orlop_wire::record::{Exited, Failure, file};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -19,6 +19,7 @@ use crate::watch::Shim;
 use crate::watch::log::Log;
 use crate::watch::poll::{Poll, Source};
 use crate::watch::process::{First, Processes, Seed, bear};
+use crate::watch::runtime::{self, Commands};
 
 /// A burst that comes while the shim is not on a processor fits.
 const PIPE: usize = 256 << 10;
@@ -60,6 +61,16 @@ pub(crate) fn run(directory: &str) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What a shim does at its end, for one that could not.
+pub(crate) fn delete(directory: &str) -> ExitCode {
+    let deleted = || -> Result<bool, Failure> {
+        orlop_sys::signal::block_all().map_err(|errno| failure("block signals", "", errno))?;
+        rustix::process::chdir(directory).map_err(|errno| failure("chdir", directory, errno))?;
+        read_plan()?.runtime.map_or(Ok(true), |runtime| runtime::delete(&runtime))
+    };
+    if deleted().unwrap_or(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// What failed before the clone ends like a container that never ran: on disk, then told.
@@ -104,10 +115,12 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
     let poll = Poll::new().map_err(|errno| failure("epoll", "", errno))?;
     let log = open_log(&plan.stdio)?;
     stages.mark("shim");
+    let console = begin_runtime(plan.runtime.as_ref())?;
     let born = launch(&plan, &slots, log, poll, &mut stages).inspect_err(|_| {
         crate::cgroups::remove(&plan.cgroups);
     })?;
     let Launched { first, mut poll, log, stdin } = born;
+    let commands = if plan.runtime.is_some() { Commands::begun(console) } else { Commands::default() };
     watch(&mut poll, &signals, &listener, &first).map_err(|errno| failure("epoll", "", errno))?;
     let processes = Processes { first, execs: std::collections::BTreeMap::new(), leftovers: Vec::new() };
     let mut shim = Shim {
@@ -123,6 +136,7 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
         born: None,
         ending: None,
         stages,
+        commands,
     };
     // Only the birth needs them: a namespace that is held by none but a shim should go.
     drop(slots);
@@ -130,6 +144,15 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
         shim.admit(control);
     }
     Ok(shim)
+}
+
+/// What a runtime of others leaves becomes this process's own, and what an earlier start left goes.
+fn begin_runtime(runtime: Option<&Runtime>) -> Result<Option<OwnedFd>, Failure> {
+    let Some(runtime) = runtime else { return Ok(None) };
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|errno| failure("prctl", "child subreaper", errno))?;
+    runtime::forget(&runtime.create);
+    runtime::console(&runtime.create)
 }
 
 fn read_plan() -> Result<Plan, Failure> {
@@ -188,7 +211,8 @@ fn launch(
     }
     let seed = Seed {
         namespaces: plan.clone_flags,
-        unified: plan.unified.as_deref(),
+        // A runtime of others is not to be charged to the container: it says itself where the first process goes.
+        unified: plan.unified.as_deref().filter(|_| plan.runtime.is_none()),
         operations: &plan.operations,
         slots,
         container: None,

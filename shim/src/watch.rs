@@ -7,6 +7,7 @@
 //! | [`log`] | from the streams to the log file |
 //! | [`attach`] | from the streams to whoever is attached |
 //! | [`process`] | births and deaths: the container's first process and execs |
+//! | [`runtime`] | the same where a runtime of others makes the processes |
 //! | [`answer`] | what each request does |
 //! | [`end`] | the container's end: drained, recorded, told, cleaned up |
 //!
@@ -20,6 +21,7 @@ pub(crate) mod end;
 pub(crate) mod log;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod runtime;
 
 use std::os::fd::OwnedFd;
 
@@ -49,6 +51,7 @@ pub(crate) struct Shim {
     pub(crate) born: Option<Born>,
     pub(crate) ending: Option<Ending>,
     pub(crate) stages: crate::run::Stages,
+    pub(crate) commands: runtime::Commands,
 }
 
 impl Shim {

@@ -49,6 +49,15 @@ pub fn program(name: &str) -> PathBuf {
     directory.join(name)
 }
 
+/// For the configuration: the runtime that `ORLOP_TEST_HANDLER` names by its path is that of all pods. So any suite can be run with
+/// another's runtime.
+fn default_handler() -> String {
+    std::env::var("ORLOP_TEST_HANDLER").map_or_else(
+        |_| String::new(),
+        |path| format!("[handlers]\ndefault = \"other\"\n[handlers.other]\npath = {path:?}\n"),
+    )
+}
+
 /// Waits until `holds`, asking again and again.
 ///
 /// # Panics
@@ -150,7 +159,7 @@ impl Builder {
             traces.cgroup,
             self.config
         );
-        place.put("config.toml", config);
+        place.put("config.toml", config + &default_handler());
         if let Some(more) = &self.plugins {
             traces.keeps_bridge = true;
             std::fs::create_dir_all(place.join("plugins")).expect("a directory");

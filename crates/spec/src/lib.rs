@@ -9,6 +9,7 @@
 //! | [`apparmor`] | the default profile of AppArmor |
 //! | [`selinux`] | contexts of a pod and its containers |
 //! | [`lower`] | an OCI runtime spec becomes a flat list of kernel operations |
+//! | [`bundle`] | an OCI runtime spec as a runtime of others takes it |
 //! | [`text`] | a plan as people read it |
 //! | [`capability`] | capabilities by name, number and mask |
 //! | [`signal`] | signals by name and number |
@@ -19,6 +20,7 @@
 
 pub mod accounts;
 pub mod apparmor;
+pub mod bundle;
 pub mod capability;
 pub mod files;
 pub mod input;

@@ -139,6 +139,7 @@ pub fn lower(spec: &Spec, facts: &Facts<'_>) -> Result<Plan, Report> {
         oom: facts.oom.clone(),
         operations: process::birth(process)?,
         stdio: Stdio { terminal: process.terminal().unwrap_or(false), ..facts.stdio.clone() },
+        runtime: None,
     };
     let all = &mut plan.operations;
     all.extend(facts.enter.iter().map(|procs| Operation::EnterCgroup { procs: procs.clone() }));
@@ -199,7 +200,7 @@ fn filesystem(
     Ok(())
 }
 
-fn root(root: &Root) -> Result<Operation, Report> {
+pub(crate) fn root(root: &Root) -> Result<Operation, Report> {
     let path = |path: &PathBuf| string("root.path", path.as_os_str().as_bytes());
     Ok(match root {
         Root::Overlay { lower, upper, work, volatile, place } => Operation::Overlay {
@@ -233,7 +234,7 @@ fn cannot(part: &str, value: impl Into<String>, cause: impl std::fmt::Display) -
     Report::new(Kind::Unsupported, part, value, cause)
 }
 
-fn string(part: &str, bytes: impl Into<Vec<u8>>) -> Result<CString, Report> {
+pub(crate) fn string(part: &str, bytes: impl Into<Vec<u8>>) -> Result<CString, Report> {
     CString::new(bytes).map_err(|error| bad(part, String::from_utf8_lossy(&error.into_vec()), "holds a NUL"))
 }
 

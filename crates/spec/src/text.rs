@@ -43,6 +43,14 @@ pub fn plan(plan: &Plan) -> String {
     lines.extend(
         plan.operations.iter().enumerate().map(|(number, one)| format!("{number:3} {}", operation(one))),
     );
+    if let Some(runtime) = &plan.runtime {
+        for (what, operations) in [("start", &runtime.start), ("delete", &runtime.delete)] {
+            lines.push(format!("runtime {} {what}", runtime.name.escape_debug()));
+            lines.extend(
+                operations.iter().enumerate().map(|(number, one)| format!("{number:3} {}", operation(one))),
+            );
+        }
+    }
     lines.iter().fold(String::new(), |text, line| text + line + "\n")
 }
 
@@ -153,6 +161,7 @@ fn filesystem(operation: &Operation) -> Option<String> {
             shown(place),
             if *volatile { " volatile" } else { "" }
         ),
+        O::Hide { path } => format!("hide {}", shown(path)),
         O::Directory { source, place } => format!("root directory {} at {}", shown(source), shown(place)),
         O::Mount { kind, source, target, attributes: flags, options } => {
             let mut text = format!(
@@ -180,6 +189,7 @@ fn filesystem(operation: &Operation) -> Option<String> {
         O::Prepare { what } => preparation(what),
         O::Put { tree, target, how: bind } => format!("put tree {tree} at {}{}", inside(target), how(bind)),
         O::PutRoot { tree, place } => format!("root of tree {tree} at {}", shown(place)),
+        O::BindNamespace { slot, target } => format!("bind namespace of slot {slot} at {}", inside(target)),
         O::Symlink { at, to } => format!("symlink {} -> {}", inside(at), shown(to)),
         O::Device { target, mode, major, minor, uid, gid } => {
             format!("device {} {mode:o} {major}:{minor} {uid}:{gid}", inside(target))

@@ -18,7 +18,7 @@
 use std::ffi::CString;
 
 use crate::code::wire;
-use crate::plan::{Cgroup, Operation};
+use crate::plan::{Cgroup, Handover, Operation};
 use crate::record::{Born, Exited, Failure};
 
 /// No frame is longer: an exec's arguments and environment fit (the kernel's own limit is 2 MiB), a lie does not.
@@ -43,6 +43,8 @@ pub enum Request {
         terminal: bool,
         /// What the child does.
         operations: Vec<Operation>,
+        /// What it leaves, where it is a command of the runtime that the container has, and not the process itself.
+        leaves: Option<Handover>,
     },
     /// Send a signal to the first process, or to an exec's.
     2 => Signal {
@@ -220,6 +222,12 @@ mod tests {
                 Operation::JoinContainer { kinds: 1 },
                 Operation::Execute { candidates: vec![c"/b".into()], arguments: vec![], environment: vec![] },
             ],
+            leaves: Some(Handover {
+                pid_file: c"p".into(),
+                log: c"l".into(),
+                console: Some(c"s".into()),
+                files: vec![c"f".into()],
+            }),
         };
         let attach = Request::Attach { attachment: 7, stdin: true, stdout: true, stderr: false };
         for request in [exec, attach, Request::Detach { attachment: 7 }] {

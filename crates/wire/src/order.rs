@@ -56,7 +56,7 @@ fn phase(operation: &Operation) -> u8 {
         O::Join { kind: USER, .. } => 3,
         O::Unshare { .. } | O::Join { .. } | O::JoinContainer { .. } => 4,
         O::Again { .. } => 5,
-        O::Propagation { .. } | O::MountContext { .. } => 6,
+        O::Propagation { .. } | O::MountContext { .. } | O::Hide { .. } => 6,
         O::Overlay { .. } | O::Directory { .. } | O::PutRoot { .. } => 7,
         O::BecomeRoot => 8,
         O::Mount { .. }
@@ -64,6 +64,7 @@ fn phase(operation: &Operation) -> u8 {
         | O::Bind { .. }
         | O::BindSlot { .. }
         | O::Put { .. }
+        | O::BindNamespace { .. }
         | O::Symlink { .. }
         | O::Device { .. }
         | O::MakeDirectory { .. }
@@ -136,6 +137,7 @@ fn target(operation: &Operation) -> Option<&std::ffi::CStr> {
         | O::Bind { target, .. }
         | O::BindSlot { target, .. }
         | O::Put { target, .. }
+        | O::BindNamespace { target, .. }
         | O::Symlink { at: target, .. }
         | O::Device { target, .. }
         | O::MakeDirectory { target, .. }

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEYS};
-use super::{Config, Fault};
+use super::{Config, Fault, handlers};
 
 /// More than any configuration has.
 const MAX_BYTES: u64 = 1 << 20;
@@ -31,6 +31,7 @@ pub(crate) fn read(file: &Path, named: bool) -> Result<Config, Fault> {
         let text = contents(&drop_in).map_err(|error| whole(&drop_in, &error))?;
         apply(&mut config, &drop_in, &text)?;
     }
+    handlers::complete(&config, file)?;
     Ok(config)
 }
 
@@ -92,14 +93,19 @@ pub(super) fn apply(config: &mut Config, file: &Path, text: &str) -> Result<(), 
     for (section, value) in by_line(table.get_ref()) {
         let known = keys::of_section(section.get_ref());
         let at = section.span().start;
-        if known.is_empty() {
-            let sections = format!("[{}]", keys::sections().join("], ["));
+        let named = section.get_ref() == "handlers";
+        if known.is_empty() && !named {
+            let sections = format!("[{}], [handlers]", keys::sections().join("], ["));
             return Err(fault(at, &shown(section.get_ref()), "there is no such section".into(), &sections));
         }
         let DeValue::Table(table) = value.get_ref() else {
             let cause = format!("{} where a section belongs", value.get_ref().type_str());
             return Err(fault(at, section.get_ref(), cause, &format!("[{}]", section.get_ref())));
         };
+        if named {
+            handlers::apply(config, table, &fault)?;
+            continue;
+        }
         for (name, value) in by_line(table) {
             let full = format!("{}.{}", section.get_ref(), shown(name.get_ref()));
             let Some(key) = KEYS.iter().find(|key| key.name == full) else {
@@ -114,7 +120,7 @@ pub(super) fn apply(config: &mut Config, file: &Path, text: &str) -> Result<(), 
 }
 
 /// A table's entries in the order in which they stand in the file.
-fn by_line<'t, 'i>(
+pub(super) fn by_line<'t, 'i>(
     table: &'t DeTable<'i>,
 ) -> Vec<(&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>)> {
     let mut entries: Vec<_> = table.iter().collect();
@@ -123,6 +129,6 @@ fn by_line<'t, 'i>(
 }
 
 /// A name as far as an error message has room for it.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     name.chars().take(64).flat_map(char::escape_debug).collect()
 }

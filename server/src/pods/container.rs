@@ -67,6 +67,8 @@ pub(crate) struct Facts {
     pub(crate) target: Option<ContainerId>,
     /// What an exec's child does, until it has ended; its [`Operation::Execute`] is a pattern.
     pub(crate) exec: Vec<Operation>,
+    /// The directory of what its runtime reads, where that is one of others: a command of it is what an exec's child becomes.
+    pub(crate) bundle: Option<PathBuf>,
 }
 
 impl Facts {

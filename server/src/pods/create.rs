@@ -162,6 +162,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
     let block = tokio::runtime::Handle::current().block_on(core.nri.block());
     let planned = making.plan()?;
     make_log_directory(&planned.log_path)?;
+    super::foreign::write(&directory, &planned.files)?;
     super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;
     let facts = Facts {
         image: image.id.to_string(),
@@ -175,6 +176,7 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         volumes,
         target: target.map(|target| target.id.clone()),
         exec: planned.exec,
+        bundle: super::foreign::bundle_of(&directory),
     };
     crate::failpoint::pass("container.made.plan");
     super::record::write_container(core, container, &facts, planned.limits.as_ref())?;

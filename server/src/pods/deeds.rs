@@ -48,6 +48,9 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
         for cgroup in &facts.cgroups {
             ledger.will(Thing::Cgroup(cgroup.clone()))?;
         }
+        if facts.bundle.is_some() {
+            ledger.will(Thing::Runtime)?;
+        }
         ledger.will(Thing::Shim)
     })?;
     let handles = core.room.handles(&container.pod.id).await?;
@@ -59,6 +62,12 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
     };
     let life = shims::lock(&directory).map_err(failed("lock"))?;
     unmark(&core.places.layer(&container.id));
+    if facts.bundle.is_some() {
+        // Of a shim that was killed on its way.
+        let (core, directory) = (Arc::clone(core), directory.clone());
+        crate::blocking::blocking("delete by runtime", move || super::foreign::delete(&core, &directory))
+            .await??;
+    }
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(failed("control socket"))?;
     let handed: Vec<BorrowedFd<'_>> =

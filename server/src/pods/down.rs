@@ -198,7 +198,7 @@ async fn unmake_of_pod(core: &Arc<Core>, pod: &Arc<Pod>, thing: &Thing) -> Resul
             .await?
         }
         // Of containers only.
-        Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim => Ok(()),
+        Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim | Thing::Runtime => Ok(()),
     }
 }
 
@@ -302,6 +302,10 @@ async fn unmake_of_container(
 ) -> Result<(), Report> {
     match thing {
         Thing::Shim => end_shim(core, container).await,
+        Thing::Runtime => {
+            let (core, directory) = (Arc::clone(core), core.places.container(&container.id));
+            blocking("delete by runtime", move || super::foreign::delete(&core, &directory)).await?
+        }
         Thing::Cgroup(path) => {
             let path = path.clone();
             blocking("remove cgroup", move || {

@@ -93,7 +93,10 @@ impl Process {
         until: Option<Instant>,
     ) -> Result<(Self, Option<OwnedFd>), Report> {
         let number = number();
-        let request = request(facts, number, program)?;
+        let request = match &facts.bundle {
+            None => request(facts, number, program)?,
+            Some(bundle) => super::foreign::exec(facts, bundle, number, program).await?,
+        };
         let (ended, hears_end) = oneshot::channel();
         let mut process = Process { number, link: link.clone(), ended: hears_end, over: false };
         crate::failpoint::pass("exec.begun");
@@ -183,5 +186,12 @@ fn request(facts: &Facts, number: u64, program: &Program) -> Result<Request, Rep
         .iter()
         .map(|directory| Cgroup { directory: directory.clone(), writes: vec![], keep: false })
         .collect();
-    Ok(Request::Exec { exec: number, cgroups, unified: own, terminal: program.terminal, operations })
+    Ok(Request::Exec {
+        exec: number,
+        cgroups,
+        unified: own,
+        terminal: program.terminal,
+        operations,
+        leaves: None,
+    })
 }

@@ -39,6 +39,8 @@ pub(crate) enum Thing {
     Group(String),
     /// The shim.
     Shim,
+    /// What a runtime of others has of it.
+    Runtime,
 }
 
 impl Thing {
@@ -57,6 +59,7 @@ impl Thing {
             Thing::Cgroup(_) => "cgroup",
             Thing::Group(_) => "group",
             Thing::Shim => "shim",
+            Thing::Runtime => "runtime",
         }
     }
 
@@ -74,6 +77,7 @@ impl Thing {
             "cgroup" => Thing::Cgroup(name.into()),
             "group" => Thing::Group(name.into()),
             "shim" => Thing::Shim,
+            "runtime" => Thing::Runtime,
             _ => return None,
         })
     }
@@ -87,9 +91,13 @@ impl fmt::Display for Thing {
                 write!(f, "{kind} {}", path.display())
             }
             Thing::Veth(name) | Thing::Image(name) | Thing::Group(name) => write!(f, "{kind} {name}"),
-            Thing::Room | Thing::Lease | Thing::HostPorts | Thing::Attachment | Thing::Init | Thing::Shim => {
-                f.write_str(kind)
-            }
+            Thing::Room
+            | Thing::Lease
+            | Thing::HostPorts
+            | Thing::Attachment
+            | Thing::Init
+            | Thing::Shim
+            | Thing::Runtime => f.write_str(kind),
         }
     }
 }

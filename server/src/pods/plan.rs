@@ -80,6 +80,8 @@ pub(super) struct Planned {
     pub(super) stop_signal: i32,
     /// The limits that it has, if plugins changed them.
     pub(super) limits: Option<LinuxContainerResources>,
+    /// What a runtime of others reads, by name.
+    pub(super) files: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// The slots of a container's plan: network, IPC, UTS, `/dev/shm`, PID, user, those that there are, in this order.
@@ -221,48 +223,44 @@ impl Making<'_> {
         };
         let paths = cgroups.cgroups.iter().filter_map(own).collect();
         let unified = cgroups.unified.as_ref().map(|path| PathBuf::from(path.to_string_lossy().into_owned()));
-        let plan = lower(
-            &composed.spec,
-            &LowerFacts {
-                container: self.container.id.to_string(),
-                slots,
-                root: Root::Overlay {
-                    lower: self.layers.to_vec(),
-                    upper: layer.join("upper"),
-                    work: layer.join("work"),
-                    volatile: true,
-                    place: layer.join("root"),
-                },
-                layout: &node.cgroups,
-                enter: cgroups.procs.clone(),
-                cgroups: cgroups.cgroups,
-                unified: cgroups.unified,
-                oom: cgroups.oom,
-                shim_cgroups: self
-                    .core
-                    .node
-                    .shim_cgroups
-                    .iter()
-                    .map(|path| c_path(path))
-                    .collect::<Result<_, _>>()?,
-                stdio: Stdio {
-                    terminal: self.config.tty,
-                    stdin: self.config.stdin,
-                    stdin_once: self.config.stdin_once,
-                    log: (!log_path.is_empty()).then(|| c_path(Path::new(&log_path))).transpose()?,
-                    log_cap: self.core.node.log_cap,
-                },
-                create_sources: true,
-                raw_environment: &composed.raw_environment,
-                filters,
-                devices,
+        let shim_cgroups = self.core.node.shim_cgroups.iter().map(|path| c_path(path));
+        let facts = LowerFacts {
+            container: self.container.id.to_string(),
+            slots,
+            root: Root::Overlay {
+                lower: self.layers.to_vec(),
+                upper: layer.join("upper"),
+                work: layer.join("work"),
+                volatile: true,
+                place: layer.join("root"),
             },
-        )?;
-        let exec = self.exec(composed, &cgroups.procs)?;
+            layout: &node.cgroups,
+            enter: cgroups.procs,
+            cgroups: cgroups.cgroups,
+            unified: cgroups.unified,
+            oom: cgroups.oom,
+            shim_cgroups: shim_cgroups.collect::<Result<_, _>>()?,
+            stdio: Stdio {
+                terminal: self.config.tty,
+                stdin: self.config.stdin,
+                stdin_once: self.config.stdin_once,
+                log: (!log_path.is_empty()).then(|| c_path(Path::new(&log_path))).transpose()?,
+                log_cap: self.core.node.log_cap,
+            },
+            create_sources: true,
+            raw_environment: &composed.raw_environment,
+            filters,
+            devices,
+        };
+        let handler = self.core.handlers.find("runtime_handler", &self.container.pod.config.handler)?;
+        let (plan, exec, files) = match handler {
+            None => (lower(&composed.spec, &facts)?, self.exec(composed, &facts.enter)?, Vec::new()),
+            Some(handler) => self.bundle(handler, composed, &facts)?,
+        };
         let image = self.document.oci().config().as_ref();
         let stop = image.and_then(|config| config.stop_signal().clone());
         let stop_signal = orlop_spec::signal::stop_signal(self.config.stop_signal, stop.as_deref());
-        Ok(Planned { plan, exec, cgroups: paths, unified, log_path, stop_signal, limits: None })
+        Ok(Planned { plan, exec, cgroups: paths, unified, log_path, stop_signal, limits: None, files })
     }
 
     /// What an exec's child does: the container's process without its terminal; its program is a pattern.

@@ -168,7 +168,7 @@ fn read<T>(
 ///
 /// # Errors
 /// If an exec's operations cannot be read.
-pub(super) fn facts(record: &ContainerRecord) -> Result<Facts, Report> {
+pub(super) fn facts(record: &ContainerRecord, directory: &Path) -> Result<Facts, Report> {
     let exec = Vec::<Operation>::from_bytes(&record.exec_operations)
         .map_err(|malformed| Report::new(Kind::Corrupt, "read record", record.id.clone(), malformed))?;
     let user = record.user.clone().unwrap_or_default();
@@ -188,5 +188,6 @@ pub(super) fn facts(record: &ContainerRecord) -> Result<Facts, Report> {
             .collect(),
         target: record.target.parse().ok(),
         exec,
+        bundle: super::foreign::bundle_of(directory),
     })
 }

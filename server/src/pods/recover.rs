@@ -192,7 +192,7 @@ fn recover_container(core: &Arc<Core>, id: &ContainerId, directory: &Path) -> Re
         undo(core, id, ledger);
         return Ok(());
     };
-    let facts = record::facts(&record)?;
+    let facts = record::facts(&record, directory)?;
     let holds = std::iter::once(&facts.image).chain(&facts.volumes);
     let holds = holds.filter_map(|image| core.images.hold(image)).collect();
     let name = name(&record);

@@ -143,6 +143,9 @@ impl Update<'_> {
             || Report::new(Kind::Failed, "update container", self.container.id.short(), "it is not created");
         let mut facts = Facts::clone(&*self.container.facts().ok_or_else(missing)?);
         self.score(&mut facts.exec);
+        if let Some(bundle) = &facts.bundle {
+            super::foreign::update(bundle, self.wanted, self.wanted_score())?;
+        }
         super::record::write_container(self.core, self.container, &facts, Some(&limits))?;
         self.container.set_limits(limits, facts);
         Ok(())

@@ -184,11 +184,19 @@ pub(crate) fn report(failure: &Failure) -> Report {
         0 => String::new(),
         errno => std::io::Error::from_raw_os_error(errno).to_string(),
     };
-    if !failure.detail.is_empty() {
+    // A runtime's own log, as its shim found it.
+    let by_runtime = failure.stage.starts_with("runtime ");
+    let detail =
+        if by_runtime { orlop_spec::bundle::last_said(&failure.detail) } else { failure.detail.clone() };
+    if !detail.is_empty() {
         let gap = if cause.is_empty() { "" } else { ", " };
-        cause = format!("{cause}{gap}{}", failure.detail);
+        cause = format!("{cause}{gap}{detail}");
     }
-    let kind = if failure.stage == "exec" { Kind::BadRequest } else { Kind::Failed };
+    let kind = if matches!(failure.stage.as_str(), "exec" | "runtime exec") {
+        Kind::BadRequest
+    } else {
+        Kind::Failed
+    };
     Report::new(kind, failure.stage.clone(), failure.object.clone(), cause)
 }
 

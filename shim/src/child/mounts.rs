@@ -103,6 +103,13 @@ pub(crate) fn tree(directory: BorrowedFd<'_>, path: &CStr, recursive: bool) -> R
     open_tree(directory, path, flags)
 }
 
+/// A namespace as a detached tree of one file.
+pub(super) fn namespace(held: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(held, "", flags)
+}
+
 /// A detached tree at a path of the root.
 pub(super) fn bind(
     root: BorrowedFd<'_>,

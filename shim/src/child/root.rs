@@ -172,6 +172,14 @@ pub(crate) fn empty(place: &CStr) -> Result<OwnedFd, Errno> {
     attach(root, place)
 }
 
+/// Takes a mount of the host out of this mount namespace.
+pub(super) fn hide(path: &CStr) -> Result<(), Errno> {
+    match unmount(path, UnmountFlags::DETACH) {
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Mounts can be made only on what is attached; the descriptor goes on naming the root wherever it is.
 pub(crate) fn attach(root: OwnedFd, place: &CStr) -> Result<OwnedFd, Errno> {
     move_mount(root.as_fd(), "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;

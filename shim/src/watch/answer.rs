@@ -103,8 +103,9 @@ impl Shim {
                 }
                 Ok(())
             }
-            Request::Exec { exec, cgroups, unified, terminal, operations } => {
-                match self.start_exec(number, sequence, exec, terminal, (cgroups, unified, operations)) {
+            Request::Exec { exec, cgroups, unified, terminal, operations, leaves } => {
+                let request = ExecRequest { number: exec, cgroups, unified, operations, stdio: None, leaves };
+                match self.start_exec(number, sequence, terminal, request) {
                     // Its answer comes when the program runs.
                     Ok(()) => return,
                     Err(failure) => Err(failure),
@@ -143,13 +144,8 @@ impl Shim {
         &mut self,
         connection: u32,
         sequence: u32,
-        number: u64,
         terminal: bool,
-        (cgroups, unified, operations): (
-            Vec<orlop_wire::plan::Cgroup>,
-            Option<std::ffi::CString>,
-            Vec<orlop_wire::plan::Operation>,
-        ),
+        request: ExecRequest,
     ) -> Result<(), Failure> {
         let stdio = if terminal {
             None
@@ -160,15 +156,18 @@ impl Shim {
                 _ => return Err(failure("exec", "stdin, stdout, stderr", Errno::BADF)),
             }
         };
-        self.exec(connection, sequence, ExecRequest { number, cgroups, unified, operations, stdio })
+        self.exec(connection, sequence, ExecRequest { stdio, ..request })
     }
 
     fn signal(&mut self, exec: Option<u64>, signal: i32) -> Result<(), Failure> {
         let sent = match exec {
             None => {
-                if signal == libc::SIGKILL {
+                let signal = if signal == libc::SIGKILL {
                     self.processes.first.killed = true;
-                }
+                    self.killing()
+                } else {
+                    signal
+                };
                 orlop_sys::signal::send(self.processes.first.pidfd.as_fd(), signal)
             }
             Some(exec) => {
@@ -185,7 +184,8 @@ impl Shim {
 
     fn kill_all(&mut self) {
         self.processes.first.killed = true;
-        let _ = orlop_sys::signal::send(self.processes.first.pidfd.as_fd(), libc::SIGKILL);
+        let signal = if self.commands.makes_first() { libc::SIGKILL } else { self.killing() };
+        let _ = orlop_sys::signal::send(self.processes.first.pidfd.as_fd(), signal);
         if let Some(unified) = &self.plan.unified {
             crate::cgroups::kill(unified);
         }

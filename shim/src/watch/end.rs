@@ -66,7 +66,7 @@ impl Shim {
             crate::cgroups::kill(unified);
         }
         for exec in self.processes.execs.values() {
-            let _ = orlop_sys::signal::send(std::os::fd::AsFd::as_fd(&exec.pidfd), libc::SIGKILL);
+            let _ = orlop_sys::signal::send(std::os::fd::AsFd::as_fd(&exec.pidfd), self.killing());
         }
     }
 
@@ -80,7 +80,7 @@ impl Shim {
             self.conclude(status);
         }
         if self.ending.as_ref().is_some_and(|ending| ending.told.is_some() && !ending.cleaned) {
-            let cleaned = self.clean() && self.processes.execs.is_empty();
+            let cleaned = self.clean() && self.processes.execs.is_empty() && self.commands.are_done();
             if let Some(ending) = &mut self.ending {
                 ending.cleaned = cleaned || ending.is_late();
             }
@@ -109,6 +109,7 @@ impl Shim {
         // If no disk takes it, it is told all the same; the server then keeps it.
         let _ = crate::record::exited(&exited);
         self.tell_all(&News::Exited { exited: exited.clone() });
+        self.delete();
         if let Some(ending) = &mut self.ending {
             ending.told = Some(exited);
             ending.since = Instant::now();

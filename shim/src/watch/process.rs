@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use orlop_wire::message::{Answer, FromShim, News};
-use orlop_wire::plan::{Cgroup, Operation};
+use orlop_wire::plan::{Cgroup, Handover, Operation};
 use orlop_wire::record::{Born as BornRecord, Failure};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -33,7 +33,7 @@ pub(crate) struct Birth {
 const KILLED: Failed = Failed { operation: u32::MAX, errno: libc::EINTR };
 
 /// What became of a birth.
-enum Outcome {
+pub(super) enum Outcome {
     /// Nothing yet.
     Waiting,
     /// The program runs.
@@ -66,7 +66,7 @@ impl Birth {
     }
 
     /// Reads what the child says: a terminal, a failure, or the end of the socket, which exec brings about.
-    fn hear(&mut self) -> Outcome {
+    pub(super) fn hear(&mut self) -> Outcome {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut bytes = [0; 8];
         loop {
@@ -106,16 +106,22 @@ pub(crate) struct First {
 
 /// A process beside the first.
 pub(crate) struct Exec {
-    pid: i32,
+    pub(super) pid: i32,
     pub(crate) pidfd: OwnedFd,
     birth: Option<Birth>,
-    connection: u32,
-    asked: u32,
-    operations: Vec<Operation>,
+    pub(super) connection: u32,
+    pub(super) asked: u32,
+    pub(super) operations: Vec<Operation>,
     cgroups: Vec<Cgroup>,
     pub(crate) unified: Option<std::ffi::CString>,
     /// Whether whoever asked for it expects a terminal's master.
     terminal: bool,
+    /// Whether it was said that it could not begin.
+    pub(super) told: bool,
+    /// What its command leaves, while the process is that command of a runtime.
+    pub(super) leaves: Option<Handover>,
+    /// Where its terminal arrives then.
+    pub(super) console: Option<OwnedFd>,
     pub(crate) master: Option<OwnedFd>,
 }
 
@@ -213,7 +219,7 @@ impl Shim {
         }
     }
 
-    fn report_first(&mut self) {
+    pub(super) fn report_first(&mut self) {
         let Some(birth) = &mut self.processes.first.birth else { return };
         match birth.hear() {
             Outcome::Waiting => {}
@@ -225,12 +231,14 @@ impl Shim {
             Outcome::Executed => {
                 let master = birth.master.take();
                 self.processes.first.birth = None;
-                self.first_runs(master);
+                if self.plan.runtime.is_none() {
+                    self.first_runs(master);
+                }
             }
         }
     }
 
-    fn first_runs(&mut self, master: Option<OwnedFd>) {
+    pub(super) fn first_runs(&mut self, master: Option<OwnedFd>) {
         self.stages.mark("birth");
         if let Some(master) = master
             && let Ok(copy) = master.try_clone()
@@ -257,7 +265,7 @@ impl Shim {
         self.tell_all(&News::Born { born });
     }
 
-    fn report_exec(&mut self, number: u64) {
+    pub(super) fn report_exec(&mut self, number: u64) {
         let Some(exec) = self.processes.execs.get_mut(&number) else { return };
         let Some(birth) = &mut exec.birth else { return };
         let (connection, asked) = (exec.connection, exec.asked);
@@ -265,12 +273,17 @@ impl Shim {
             Outcome::Waiting => {}
             Outcome::Failed(failed) => {
                 exec.birth = None;
+                exec.told = true;
                 let failure = explain(&exec.operations, failed);
                 self.answer(connection, asked, Answer::Refused { failure }, None);
             }
             Outcome::Executed => {
                 exec.master = birth.master.take();
                 exec.birth = None;
+                if exec.leaves.is_some() {
+                    // The command runs; the process is heard of at its end.
+                    return;
+                }
                 let master = exec.master.as_ref().and_then(|master| master.try_clone().ok());
                 if exec.terminal && master.is_none() {
                     self.kill_exec(number);
@@ -288,6 +301,9 @@ impl Shim {
     pub(crate) fn reap(&mut self) {
         let mut drain = [0; 512];
         while rustix::io::read(&self.signals, &mut drain).is_ok() {}
+        if self.plan.runtime.is_some() {
+            return self.reap_all();
+        }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         // Once waited for, it answers ECHILD.
         if let Ok(Some(status)) = waitid(WaitId::PidFd(self.processes.first.pidfd.as_fd()), options) {
@@ -309,7 +325,7 @@ impl Shim {
         }
     }
 
-    fn exec_ended(&mut self, number: u64, code: i32) {
+    pub(super) fn exec_ended(&mut self, number: u64, code: i32) {
         // What it said at its birth comes before its end.
         self.report_exec(number);
         let Some(mut exec) = self.processes.execs.remove(&number) else { return };
@@ -337,9 +353,12 @@ impl Shim {
             .stdio
             .as_ref()
             .map(|[input, output, error]| [input.as_fd(), output.as_fd(), error.as_fd()]);
+        let console = request.leaves.as_ref().map_or(Ok(None), super::runtime::console)?;
+        // A command of a runtime is not to be charged to the container: it says itself where the process goes.
+        let unified = request.unified.as_deref().filter(|_| request.leaves.is_none());
         let seed = Seed {
             namespaces: 0,
-            unified: request.unified.as_deref(),
+            unified,
             operations: &request.operations,
             slots: &[],
             container: Some(self.processes.first.pidfd.as_fd()),
@@ -361,6 +380,9 @@ impl Shim {
             cgroups: request.cgroups,
             unified: request.unified,
             terminal: request.stdio.is_none(),
+            told: false,
+            leaves: request.leaves,
+            console,
             master: None,
         };
         self.processes.execs.insert(request.number, exec);
@@ -373,7 +395,9 @@ impl Shim {
             if let Some(unified) = &exec.unified {
                 crate::cgroups::kill(unified);
             }
-            let _ = orlop_sys::signal::send(exec.pidfd.as_fd(), libc::SIGKILL);
+            // A command of a runtime is only killed; what it left is ended as the runtime has it.
+            let signal = if exec.leaves.is_some() { libc::SIGKILL } else { self.killing() };
+            let _ = orlop_sys::signal::send(exec.pidfd.as_fd(), signal);
         }
     }
 
@@ -399,6 +423,7 @@ pub(crate) struct ExecRequest {
     pub(crate) unified: Option<std::ffi::CString>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) stdio: Option<[OwnedFd; 3]>,
+    pub(crate) leaves: Option<Handover>,
 }
 
 /// Exit code as shells count it, and the signal, 0 for none.

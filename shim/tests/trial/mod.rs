@@ -101,6 +101,7 @@ impl Trial {
                 log_cap: 0,
                 log: Some(c(&path(directory.path(), "log"))),
             },
+            runtime: None,
         };
         change(&mut plan, directory.path());
         let state = directory.path().join("state");
@@ -196,6 +197,7 @@ impl Trial {
                 Operation::JoinContainer { kinds: u64::from((kinds & !libc::CLONE_NEWPID).cast_unsigned()) },
                 execute(command),
             ],
+            leaves: None,
         };
         self.ask(&request, &stdio).0
     }

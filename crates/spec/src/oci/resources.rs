@@ -8,7 +8,7 @@ use oci_spec::runtime::{
 };
 use orlop_model::container::Resources;
 
-pub(super) fn resources(asked: &Resources, devices: Vec<LinuxDeviceCgroup>) -> LinuxResources {
+pub(crate) fn resources(asked: &Resources, devices: Vec<LinuxDeviceCgroup>) -> LinuxResources {
     let mut all = LinuxResources::default();
     all.set_devices(Some(devices))
         .set_memory(memory(asked))

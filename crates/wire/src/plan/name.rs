@@ -19,7 +19,7 @@ impl Operation {
             O::Overlay { .. } | O::Directory { .. } | O::PutRoot { .. } => "mount root",
             O::Mount { .. } => "mount",
             O::Layers { .. } => "mount image",
-            O::Bind { .. } | O::BindSlot { .. } | O::Put { .. } => "bind mount",
+            O::Bind { .. } | O::BindSlot { .. } | O::BindNamespace { .. } | O::Put { .. } => "bind mount",
             O::Prepare { what: Preparation::Delegate { .. } } => "cgroup",
             O::Prepare { what: Preparation::Layers { .. } } => "mount layers",
             O::Prepare { what: Preparation::Path { user: Some(_), .. } } => "idmapped mount",
@@ -48,6 +48,7 @@ impl Operation {
             O::Session => "session",
             O::Keyring { .. } => "keyring",
             O::Attribute { .. } => "security attribute",
+            O::Hide { .. } => "hide mount",
             O::MountContext { .. } => "mount context",
             O::Label { .. } => "label",
         }
@@ -69,6 +70,7 @@ impl Operation {
             O::Bind { source, target, .. } => format!("{} at {}", text(source), inside(target)),
             O::Symlink { at: target, .. }
             | O::BindSlot { target, .. }
+            | O::BindNamespace { target, .. }
             | O::Put { target, .. }
             | O::Layers { target, .. }
             | O::Device { target, .. }
@@ -78,7 +80,7 @@ impl Operation {
             | O::Freeze { target } => inside(target),
             O::Sysctl { name, .. } => text(name).replace('/', "."),
             O::Hostname { name } | O::Domainname { name } => text(name),
-            O::Chdir { path, .. } => text(path),
+            O::Chdir { path, .. } | O::Hide { path } => text(path),
             O::Execute { arguments, .. } => arguments.first().map(text).unwrap_or_default(),
             O::Become { uid, gid, .. } => format!("{uid}:{gid}"),
             O::OomScoreAdj { score } => score.to_string(),

@@ -6,7 +6,6 @@ use orlop_model::report::Report;
 use orlop_proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
 
 use crate::cri::convert;
-use crate::node;
 use crate::pods::{Core, create};
 
 pub(crate) async fn answer(
@@ -21,7 +20,7 @@ pub(crate) async fn answer(
     let volumes =
         volumes.filter_map(|(at, mount)| Some((format!("config.mounts[{at}].image"), mount.image.as_ref()?)));
     for (field, image) in image.chain(volumes) {
-        node::can_run(&format!("{field}.runtime_handler"), &image.runtime_handler)?;
+        core.handlers.find(&format!("{field}.runtime_handler"), &image.runtime_handler)?;
     }
     let container = create::run(&core, &pod, config, asked).await?;
     Ok(CreateContainerResponse { container_id: container.id.to_string() })

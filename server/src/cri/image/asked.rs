@@ -5,14 +5,14 @@
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1::ImageSpec;
 
-use crate::node;
+use crate::pods::Core;
 
 /// Its name or id, as it was given.
 ///
 /// # Errors
 /// It is meant for a handler that is not here.
-pub(super) fn name(field: &str, asked: Option<ImageSpec>) -> Result<String, Report> {
+pub(super) fn name(core: &Core, field: &str, asked: Option<ImageSpec>) -> Result<String, Report> {
     let asked = asked.unwrap_or_default();
-    node::can_run(&format!("{field}.runtime_handler"), &asked.runtime_handler)?;
+    core.handlers.find(&format!("{field}.runtime_handler"), &asked.runtime_handler)?;
     Ok(asked.image)
 }

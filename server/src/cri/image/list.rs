@@ -24,7 +24,7 @@ pub(crate) fn streamed(
 }
 
 fn rows(core: &Core, filter: Option<ImageFilter>) -> Result<impl Iterator<Item = Image> + use<>, Report> {
-    let wanted = asked::name("filter.image", filter.and_then(|filter| filter.image))?;
+    let wanted = asked::name(core, "filter.image", filter.and_then(|filter| filter.image))?;
     let images = if wanted.is_empty() {
         core.images.store.images()
     } else {

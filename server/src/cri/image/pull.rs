@@ -11,7 +11,7 @@ use super::asked;
 use crate::pods::Core;
 
 pub(crate) async fn answer(core: Arc<Core>, request: PullImageRequest) -> Result<PullImageResponse, Report> {
-    let name = asked::name("image", request.image)?;
+    let name = asked::name(&core, "image", request.image)?;
     let reference: Reference = name.parse().map_err(|error| Report::field("image.image", &name, error))?;
     let given = request.auth.unwrap_or_default();
     let fields = Fields {

@@ -15,7 +15,7 @@ pub(crate) async fn answer(
     core: Arc<Core>,
     request: RemoveImageRequest,
 ) -> Result<RemoveImageResponse, Report> {
-    let name = asked::name("image", request.image)?;
+    let name = asked::name(&core, "image", request.image)?;
     core.images.remove("image.image", &name).await?;
     Ok(RemoveImageResponse {})
 }

@@ -11,7 +11,7 @@ use crate::cri::shape;
 use crate::pods::Core;
 
 pub(crate) fn answer(core: &Core, request: ImageStatusRequest) -> Result<ImageStatusResponse, Report> {
-    let name = asked::name("image", request.image)?;
+    let name = asked::name(core, "image", request.image)?;
     let found = core.images.resolve("image.image", &name)?;
     let mut info = BTreeMap::new();
     if let (true, Some(image)) = (request.verbose, &found) {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1::{
-    RuntimeCondition, RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeStatus, StatusRequest,
-    StatusResponse,
+    RuntimeCondition, RuntimeFeatures, RuntimeStatus, StatusRequest, StatusResponse,
 };
 
 use crate::pods::Core;
@@ -21,16 +20,10 @@ pub(crate) fn answer(core: &Core, request: StatusRequest) -> Result<StatusRespon
             message: network.message,
         },
     ];
-    let features = RuntimeHandlerFeatures {
-        recursive_read_only_mounts: true,
-        user_namespaces: core.node.door.user_namespaces,
-    };
-    let handler = |name: &str| RuntimeHandler { name: name.into(), features: Some(features) };
     Ok(StatusResponse {
         status: Some(RuntimeStatus { conditions }),
         info: if request.verbose { info(core) } else { BTreeMap::new() },
-        // Kubelet looks for the default handler under the empty name.
-        runtime_handlers: vec![handler(""), handler("native")],
+        runtime_handlers: core.handlers.status(core.node.door.user_namespaces),
         features: Some(RuntimeFeatures {
             supplemental_groups_policy: true,
             user_namespaces_host_network: false,
@@ -48,6 +41,7 @@ fn info(core: &Core) -> BTreeMap<String, String> {
         "cgroupParent": core.node.cgroup_parent,
     });
     let network = core.network.facts().map(|facts| ("cni".to_owned(), facts.to_string()));
-    let devices = core.cdi.facts().to_string();
-    [("node".to_owned(), facts.to_string()), ("cdi".to_owned(), devices)].into_iter().chain(network).collect()
+    let devices = ("cdi".to_owned(), core.cdi.facts().to_string());
+    let handlers = ("handlers".to_owned(), core.handlers.facts().to_string());
+    [("node".to_owned(), facts.to_string()), devices, handlers].into_iter().chain(network).collect()
 }
