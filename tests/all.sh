@@ -32,7 +32,7 @@ failpoints() {
 check format cargo fmt --all --check
 check programs make -s programs
 check "programs with failpoints" failpoints
-check lints cargo clippy --release --workspace --all-targets --features orlop-ttrpc/go,orlop-cdi/reference,orlop-tests/client-go,orlop-tests/crictl,orlop-tests/nri-plugins,orlop-tests/kubelet --quiet -- -D warnings
+check lints cargo clippy --release --workspace --all-targets --features orlop-ttrpc/go,orlop-cdi/reference,orlop-tests/client-go,orlop-tests/crictl,orlop-tests/nri-plugins,orlop-tests/kubelet,orlop-tests/runc,orlop-tests/crun --quiet -- -D warnings
 check documentation env RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 check "programs are static" sh -c 'for program in bin/*; do ! readelf -l "$program" | grep -q INTERP || { echo "$program"; exit 1; }; done'
 
@@ -41,6 +41,15 @@ features=()
 if command -v go >/dev/null; then features+=(--features orlop-tests/client-go,orlop-tests/nri,orlop-ttrpc/go,orlop-cdi/reference); else absent "Kubernetes' own client library, ttrpc and NRI's plugins in Go, CDI's reference implementation: no go on PATH"; fi
 if [ -n "${NRI_PLUGINS:-}" ]; then features+=(--features orlop-tests/nri-plugins); else absent "plugins of NRI's own repository: NRI_PLUGINS names no directory of them"; fi
 if command -v crictl >/dev/null; then features+=(--features orlop-tests/crictl); else absent "crictl: not on PATH"; fi
+# Runtimes of others: below PEERS, else those that are installed.
+for runtime in runc crun; do
+  if [ -x "${PEERS:-/nowhere}/bin/$runtime" ] || PATH=$PATH:/usr/sbin command -v $runtime >/dev/null; then
+    features+=(--features orlop-tests/$runtime)
+  else
+    absent "pods and containers with $runtime: neither below PEERS nor installed"
+  fi
+done
+absent "handlers that are containerd shims (kata, gVisor, runwasi): this version refuses them"
 if [ -n "${KUBELET:-}" ]; then features+=(--features orlop-tests/kubelet); else absent "an unmodified kubelet over orlopd: KUBELET names none"; fi
 cargo test --release --workspace --no-fail-fast "${features[@]}" 2>&1 | tee "$out/cargo.log"
 ended=${PIPESTATUS[0]}

@@ -15,6 +15,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::LinuxNamespaceType as Namespace;
 use oci_spec::runtime::{Linux, LinuxDeviceCgroup, LinuxResources, Mount, Process, Spec};
 use orlop_model::container::Resources;
 use orlop_model::report::{Kind, Report};
@@ -86,6 +87,18 @@ pub fn bundle(
     if let Some((name, _)) = facts.raw_environment.first() {
         let cause = format!("its value is no UTF-8, and runtime {} is told it in JSON", foreign.name);
         return Err(Report::field("config.envs", name, cause));
+    }
+    let namespaces =
+        spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    if namespaces.iter().any(|one| one.typ() == Namespace::User) {
+        let cause = format!("pods of handler {} have the node's users", foreign.name);
+        let report = Report::new(
+            Kind::Unsupported,
+            "config.linux.security_context.namespace_options.userns",
+            "",
+            cause,
+        );
+        return Err(report.advise("use the handler native"));
     }
     let mut spec = spec.clone();
     let process = spec.process().clone().ok_or_else(|| bad("process", "is missing"))?;
@@ -278,9 +291,7 @@ fn command(
         all.push(Operation::EnterCgroup { procs: procs(unified)? });
     }
     if places.is_some() || foreign.hidden.is_some() {
-        all.push(Operation::Unshare {
-            flags: u64::from(oci_spec::runtime::LinuxNamespaceType::Mount as u32),
-        });
+        all.push(Operation::Unshare { flags: u64::from(Namespace::Mount as u32) });
         all.push(Operation::Propagation { flags: options::SLAVE | options::RECURSIVE });
     }
     if let Some(path) = foreign.hidden {
@@ -434,10 +445,81 @@ pub fn mounts(state: &Path) -> PathBuf {
 /// What a runtime said last of why it failed: the message of the last object of its log; else the text as it is.
 #[must_use]
 pub fn last_said(log: &str) -> String {
-    let objects = log.match_indices('{').filter_map(|(at, _)| {
+    let starts: Vec<(usize, &str)> = log.match_indices('{').collect();
+    let objects = starts.into_iter().filter_map(|(at, _)| {
         let mut values = serde_json::Deserializer::from_str(&log[at..]).into_iter::<serde_json::Value>();
         values.next()?.ok()
     });
     let said = |value: serde_json::Value| value.get("msg")?.as_str().map(str::to_owned);
-    objects.filter_map(said).last().unwrap_or_else(|| log.trim().to_owned())
+    objects.rev().find_map(said).unwrap_or_else(|| log.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATE: &str = "/run/orlop/containers/c";
+
+    fn foreign(hidden: Option<&Path>) -> Foreign<'_> {
+        Foreign {
+            name: "other",
+            program: Path::new("/bin/other"),
+            arguments: &[],
+            state: Path::new(STATE),
+            hidden,
+        }
+    }
+
+    fn names(operations: &[Operation]) -> Vec<&'static str> {
+        operations.iter().map(Operation::name).collect()
+    }
+
+    #[test]
+    fn what_a_runtime_said_last_is_found_in_any_log() {
+        let pretty = "{\n  \"msg\": \"first\"\n}\n{\n  \"msg\": \"a {brace} and \\\"word\\\"\",\n  \"level\": \"error\"\n}\n";
+        assert_eq!(last_said(pretty), "a {brace} and \"word\"");
+        assert_eq!(last_said("cut\":1}\n{\"level\":\"error\",\"msg\":\"line\"}\n"), "line");
+        assert_eq!(last_said(" no JSON\n"), "no JSON");
+        assert_eq!(last_said(""), "");
+    }
+
+    #[test]
+    fn an_exec_stays_in_its_cgroup_or_names_it() {
+        let process = br#"{"user":{"uid":0,"gid":0},"args":["a"],"env":["A=b"],"cwd":"/","oomScoreAdj":7}"#;
+        let own: Process = serde_json::from_slice(process).expect("a process");
+        let command = ["sh".to_owned(), "-c".to_owned()];
+        let hidden = Path::new("/sys/fs/cgroup/unified");
+        for (hidden, first, named) in [(Some(hidden), "enter cgroup", false), (None, "exec", true)] {
+            let pattern = exec_pattern(&own, &foreign(hidden)).expect("a pattern");
+            let asked = Asked {
+                number: 5,
+                container: "c",
+                command: &command,
+                terminal: true,
+                cgroup: Some(c"/cg/c/exec-5"),
+            };
+            let made = exec(process, &pattern, &asked).expect("made");
+            orlop_wire::order::check(&made.operations).expect("an order that can work");
+            assert!(names(&made.operations).contains(&first), "{:?}", names(&made.operations));
+            let Some(Operation::Execute { arguments, .. }) = made.operations.last() else {
+                panic!("an exec")
+            };
+            assert_eq!(arguments.iter().any(|argument| argument.as_c_str() == c"--cgroup"), named);
+            assert!(!arguments.iter().any(|argument| argument.to_bytes() == file::LOG.as_bytes()));
+            let written: serde_json::Value = serde_json::from_slice(&made.process).expect("JSON");
+            assert_eq!(written["args"], serde_json::json!(["sh", "-c"]));
+            assert_eq!(written["env"], serde_json::json!(["A=b", "TERM=xterm"]));
+            assert_eq!(
+                (made.file.as_str(), made.leaves.console.as_deref()),
+                ("exec-5.json", Some(c"exec-5.sock"))
+            );
+        }
+    }
+
+    #[test]
+    fn an_argument_with_a_nul_is_refused() {
+        let asked =
+            Asked { number: 1, container: "c", command: &["a\0".to_owned()], terminal: false, cgroup: None };
+        assert!(exec(b"{}", &[], &asked).expect_err("a NUL").to_string().contains("cmd"));
+    }
 }

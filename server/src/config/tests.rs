@@ -203,6 +203,8 @@ fn every_key_sets_its_own_field() {
         cdi: Cdi { directories: vec!["/d".into(), "/e".into()] },
         cli: Cli { cgroup_parent: "people".into(), userns_remap: Some("nobody:nogroup".into()) },
         nri: nri(),
+        // Has names of its own: see its room.
+        handlers: Handlers::default(),
     };
     assert_eq!(apply(OTHER), Ok(expected));
     // Each key of the table is a line of the text: a new one has to be added to both.

@@ -354,7 +354,6 @@ impl Shim {
     }
 
     /// The exec's process is the one that the command left: its number, its terminal, its code if it has ended already.
-    #[expect(clippy::type_complexity, reason = "three facts of one moment")]
     fn take_exec(
         &mut self,
         number: u64,

@@ -47,7 +47,7 @@ async fn a_default_handler_is_that_of_pods_that_name_none_and_outlives_another_c
     let request = StatusRequest { verbose: true };
     let mut seen = None;
     eventually("its features are known", async || {
-        let status = on.client.runtime.status(request.clone()).await.expect("a status").into_inner();
+        let status = on.client.runtime.status(request).await.expect("a status").into_inner();
         let all: Vec<(String, Option<bool>)> = status
             .runtime_handlers
             .iter()

@@ -52,7 +52,11 @@ impl Handler {
         match self {
             Handler::Native => String::new(),
             Handler::Runc | Handler::Crun => {
-                format!("[handlers.{}]\ntype = \"oci\"\npath = {:?}\n", self.name(), peer(self.name()))
+                format!(
+                    "[handlers.{}]\ntype = \"oci\"\npath = \"{}\"\n",
+                    self.name(),
+                    peer(self.name()).display()
+                )
             }
         }
     }
@@ -99,17 +103,17 @@ pub(crate) async fn stage(daemon: Daemon) -> Stage {
 
 #[tokio::test]
 async fn native_does_all_of_it() {
-    table::run(Handler::Native).await;
+    Box::pin(table::run(Handler::Native)).await;
 }
 
 #[cfg(feature = "runc")]
 #[tokio::test]
 async fn runc_does_all_of_it() {
-    table::run(Handler::Runc).await;
+    Box::pin(table::run(Handler::Runc)).await;
 }
 
 #[cfg(feature = "crun")]
 #[tokio::test]
 async fn crun_does_all_of_it() {
-    table::run(Handler::Crun).await;
+    Box::pin(table::run(Handler::Crun)).await;
 }

@@ -142,7 +142,7 @@ rows! {
 
 /// Runs them all, each with a pod of its own.
 pub(crate) async fn run(handler: Handler) {
-    tokio::task::LocalSet::new().run_until(run_all(handler)).await;
+    tokio::task::LocalSet::new().run_until(Box::pin(run_all(handler))).await;
 }
 
 async fn run_all(handler: Handler) {
