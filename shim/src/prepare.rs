@@ -167,8 +167,10 @@ fn layers(
     let attributes = u32::try_from(made.attributes).map_err(|_| Errno::INVAL)?;
     let wanted = MountAttrFlags::from_bits(attributes).ok_or(Errno::INVAL)?;
     match root::of_trees(&mapped, made.own(), made.context, wanted) {
-        // Before Linux 6.15 overlayfs takes no layer that is attached nowhere.
-        Err(Errno::INVAL) => apart(&mapped, made, attributes, place).map_err(Refused::from),
+        // Before Linux 6.15 overlayfs takes no layer that is attached nowhere, before 6.6 none by its descriptor.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+            apart(&mapped, made, attributes, place).map_err(Refused::from)
+        }
         other => other.map_err(Refused::from),
     }
 }
@@ -228,6 +230,8 @@ fn hear(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 fn attached(layers: &[OwnedFd], place: &CStr) -> Result<(), Errno> {
     root::propagate(CWD, c"/", libc::MS_PRIVATE | libc::MS_REC)?;
     for layer in layers {
+        // A peer of the host's mount until then: what is mounted on it would travel there.
+        root::propagate(layer.as_fd(), c"", libc::MS_PRIVATE)?;
         move_mount(layer.as_fd(), "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     }
     Ok(())
