@@ -91,11 +91,17 @@ fn path(
 ) -> Result<OwnedFd, Refused> {
     let how = BindHow { recursive, create_source: create, ..BindHow::default() };
     let tree = mounts::source(source, how)?;
+    apart_from_host(&tree)?;
     if let Some(user) = user {
         orlop_sys::mount::map_owners(tree.as_fd(), recursive, user)
             .map_err(|errno| Refused { errno, detail: culprit(source, recursive, user) })?;
     }
     Ok(tree)
+}
+
+/// A tree is a peer of what it was opened from: without this, what root of a user namespace mounts on it would be mounted on the node.
+fn apart_from_host(tree: &OwnedFd) -> Result<(), Errno> {
+    root::propagate(tree.as_fd(), c"", libc::MS_SLAVE | libc::MS_REC)
 }
 
 /// Which filesystem cannot map owners, and where it is mounted: of `path`, or below it if `recursive`.
@@ -135,6 +141,7 @@ fn culprit(path: &CStr, recursive: bool, user: BorrowedFd<'_>) -> String {
 /// It has to be what the plan says: another's node must not get in by a name.
 fn device(source: &CStr, kind: u32, (major, minor): (u32, u32)) -> Result<OwnedFd, Errno> {
     let tree = mounts::tree(CWD, source, false)?;
+    apart_from_host(&tree)?;
     let stat = rustix::fs::fstat(&tree)?;
     let is_kind = FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(kind);
     let is_fifo = FileType::from_raw_mode(kind).is_fifo();

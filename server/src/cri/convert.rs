@@ -53,7 +53,7 @@ pub(crate) struct Node {
 }
 
 /// The first kernel whose overlayfs takes layers with mapped owners: major, minor.
-const MAPPED_LAYERS: (u32, u32) = (6, 15);
+const MAPPED_LAYERS: (u32, u32) = (5, 19);
 
 impl Node {
     /// Asks the kernel; once, at start.
