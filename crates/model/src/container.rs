@@ -70,6 +70,7 @@ pub enum Propagation {
 
 /// A path of the node, or an image, that is mounted into a container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "as the interface asks: each is a wish of its own")]
 pub struct Mount {
     /// Where it is seen, absolute.
     pub container_path: String,
