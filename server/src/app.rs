@@ -203,6 +203,7 @@ fn compose(
         tokens,
         events,
         later: Later::default(),
+        criu: crate::checkpoint::criu::Criu::new(&config.checkpoint),
         gauges,
         undoing: Arc::default(),
         nri: crate::nri::Nri::new(plugins),

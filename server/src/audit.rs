@@ -70,7 +70,10 @@ impl Audit {
                     | Thing::Image(_)
                     | Thing::Cgroup(_)
                     | Thing::Shim
-                    | Thing::Runtime => true,
+                    | Thing::Runtime
+                    | Thing::Frozen(_)
+                    | Thing::Dump(_)
+                    | Thing::Partial(_) => true,
                 };
                 if !there {
                     self.say(

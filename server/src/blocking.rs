@@ -8,7 +8,7 @@ use std::time::Duration;
 use orlop_model::report::{Kind, Report};
 
 /// Kernel calls on our own directories take far less than a second; what takes longer than this hangs.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Does `work` on a thread of its own, as `stage`.
 ///
@@ -18,9 +18,24 @@ pub(crate) async fn blocking<T: Send + 'static>(
     stage: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Report> {
-    match tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(work)).await {
+    within(stage, DEADLINE, work).await
+}
+
+/// The same with another deadline.
+///
+/// # Errors
+/// `TimedOut` after `patience`.
+pub(crate) async fn within<T: Send + 'static>(
+    stage: &'static str,
+    patience: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Report> {
+    match tokio::time::timeout(patience, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(Report::new(Kind::Failed, stage, "", error)),
-        Err(_) => Err(Report::new(Kind::TimedOut, stage, "", "it did not end within a minute")),
+        Err(_) => {
+            let cause = format!("it did not end within {} seconds", patience.as_secs());
+            Err(Report::new(Kind::TimedOut, stage, "", cause))
+        }
     }
 }

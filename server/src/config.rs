@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) storage: Storage,
     pub(crate) log: Log,
     pub(crate) seccomp: Seccomp,
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) shim: Shim,
     pub(crate) cdi: Cdi,
     pub(crate) cli: Cli,
@@ -200,6 +201,15 @@ pub(crate) struct Seccomp {
     pub(crate) default_profile: Option<PathBuf>,
 }
 
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// CRIU's program: a path, or a name that is looked for in PATH.
+    pub(crate) criu: PathBuf,
+    /// How long a checkpoint may take where the request does not say.
+    pub(crate) timeout: Duration,
+}
+
 /// `[shim]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Shim {
@@ -324,6 +334,12 @@ impl Default for Nri {
             reject_namespaces: false,
             reject_sysctls: false,
         }
+    }
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Checkpoint { criu: "criu".into(), timeout: Duration::from_mins(5) }
     }
 }
 

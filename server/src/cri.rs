@@ -78,12 +78,6 @@ impl Edge {
         let failed = |error| Err(Report::new(Kind::Failed, call, "", error));
         conclude(watch, call, done.unwrap_or_else(failed))
     }
-
-    /// Answers a call that this version does not serve.
-    fn not_served<T>(&self, call: &'static str) -> Answer<T> {
-        let cause = "this call is not served by this version of orlop";
-        self.look(call, || Err(Report::new(Kind::Unsupported, call, "", cause)))
-    }
 }
 
 /// Says once, here, what went wrong: what is refused or not there is the client's affair.
@@ -309,20 +303,24 @@ impl RuntimeService for Edge {
 
     async fn checkpoint_container(
         &self,
-        _: Request<v1::CheckpointContainerRequest>,
+        request: Request<v1::CheckpointContainerRequest>,
     ) -> Answer<v1::CheckpointContainerResponse> {
-        self.not_served("CheckpointContainer")
+        let work = container::checkpoint::answer(self.core.clone(), request.into_inner());
+        self.carry_out("CheckpointContainer", work).await
     }
 
     async fn checkpoint_pod(
         &self,
-        _: Request<v1::CheckpointPodRequest>,
+        request: Request<v1::CheckpointPodRequest>,
     ) -> Answer<v1::CheckpointPodResponse> {
-        self.not_served("CheckpointPod")
+        let patience = sandbox::checkpoint::patience(&request);
+        let work = sandbox::checkpoint::answer(self.core.clone(), request.into_inner(), patience);
+        self.carry_out("CheckpointPod", work).await
     }
 
-    async fn restore_pod(&self, _: Request<v1::RestorePodRequest>) -> Answer<v1::RestorePodResponse> {
-        self.not_served("RestorePod")
+    async fn restore_pod(&self, request: Request<v1::RestorePodRequest>) -> Answer<v1::RestorePodResponse> {
+        let work = sandbox::restore::answer(self.core.clone(), request.into_inner());
+        self.carry_out("RestorePod", work).await
     }
 
     async fn get_container_events(

@@ -27,6 +27,7 @@ mod app;
 mod audit;
 mod blocking;
 mod cdi;
+mod checkpoint;
 mod config;
 mod cri;
 mod events;

@@ -57,6 +57,7 @@ use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
 
 use crate::cdi::Cdi;
+use crate::checkpoint::criu::Criu;
 use crate::events::Events;
 use crate::gauges::Gauges;
 use crate::images::Images;
@@ -84,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) tokens: crate::streams::tokens::Tokens,
     pub(crate) events: Events,
     pub(crate) later: Later,
+    pub(crate) criu: Criu,
     pub(crate) gauges: Gauges,
     pub(crate) nri: crate::nri::Nri,
     /// Held for reading while pods of an earlier daemon are undone that it left half made: who needs what they hold waits for it.
@@ -133,6 +135,16 @@ impl Places {
         self.layers().join(container.as_str())
     }
 
+    /// Where containers are written down.
+    pub(crate) fn dumps(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// Where a container is written down.
+    pub(crate) fn dump(&self, container: &ContainerId) -> PathBuf {
+        self.dumps().join(container.as_str())
+    }
+
     /// Layers on their way out.
     pub(crate) fn trash(&self) -> PathBuf {
         self.root.join("trash")
@@ -147,15 +159,16 @@ impl Places {
     /// container's environment, and a layer may have programs that run as whoever owns them.
     pub(crate) fn make(&self) -> Result<(), Report> {
         use std::os::unix::fs::PermissionsExt as _;
-        let all = [self.state.join("pods"), self.state.join("containers"), self.layers(), self.trash()];
+        let state = ["pods", "containers"].map(|name| self.state.join(name));
+        let all = state.into_iter().chain([self.layers(), self.trash(), self.dumps()]);
         let failed = |path: &Path| {
             let path = path.display().to_string();
             move |error: std::io::Error| Report::new(Kind::Failed, "make directory", path, error)
         };
-        for directory in &all {
-            std::fs::create_dir_all(directory)
-                .and_then(|()| std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)))
-                .map_err(failed(directory))?;
+        for directory in all {
+            std::fs::create_dir_all(&directory)
+                .and_then(|()| std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700)))
+                .map_err(failed(&directory))?;
         }
         let pins = Path::new("/run/netns");
         std::fs::create_dir_all(pins).map_err(failed(pins))

@@ -20,9 +20,9 @@ pub(crate) mod root;
 pub(crate) mod terminal;
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use orlop_wire::plan::{BindHow, Operation};
+use orlop_wire::plan::{BindHow, Operation, RESTORE_STREAMS};
 use rustix::io::Errno;
 
 use crate::birth::{self, Pointers};
@@ -67,7 +67,10 @@ impl<'a> Program<'a> {
     /// Of the exec that ends `operations`; `None` if there is none.
     pub(crate) fn of(operations: &'a [Operation]) -> Option<Self> {
         match operations.last() {
-            Some(Operation::Execute { arguments, environment, .. }) => {
+            Some(
+                Operation::Execute { arguments, environment, .. }
+                | Operation::Restore { arguments, environment, .. },
+            ) => {
                 Some(Program { arguments: Pointers::new(arguments), environment: Pointers::new(environment) })
             }
             _ => None,
@@ -117,7 +120,11 @@ impl<'a> Child<'a> {
         let mut nearly = false;
         for (operation, number) in operations.iter().zip(0..) {
             // Said while it can be: a filter may forbid it. The end of the socket then means exec, and not a death on the way to it.
-            if !nearly && matches!(operation, Operation::Seccomp { .. } | Operation::Execute { .. }) {
+            let is_near = matches!(
+                operation,
+                Operation::Seccomp { .. } | Operation::Execute { .. } | Operation::Restore { .. }
+            );
+            if !nearly && is_near {
                 nearly = true;
                 let _ = rustix::io::write(self.report, NEARLY);
             }
@@ -247,6 +254,7 @@ impl<'a> Child<'a> {
             O::Attribute { name, value } => identity::attribute(name, value),
             O::Keyring { name } => orlop_sys::security::join_session_keyring(name),
             O::Execute { candidates, .. } => self.execute(candidates),
+            O::Restore { program, .. } => self.restore(program),
             // All others were performed by the caller of this.
             _ => Err(Errno::INVAL),
         }
@@ -298,6 +306,23 @@ impl<'a> Child<'a> {
         for stream in pipes.chain(self.terminal.as_ref().map(AsFd::as_fd)) {
             let _ = rustix::fs::fchown(stream, Some(rustix::process::Uid::from_raw(uid)), None);
         }
+    }
+
+    /// The container's streams where whoever restores it looks for them, then that program, on the host.
+    fn restore(&self, program: &CStr) -> Result<(), Errno> {
+        orlop_sys::process::close_on_exec_from(3)?;
+        let stdio = self.terminal.as_ref().map(|own| [own.as_fd(); 3]).or(self.stdio);
+        for (stream, number) in stdio.into_iter().flatten().zip(RESTORE_STREAMS) {
+            let kept = rustix::io::fcntl_dupfd_cloexec(stream, number)?;
+            if kept.as_raw_fd() != number {
+                return Err(Errno::BADF);
+            }
+            rustix::io::fcntl_setfd(&kept, rustix::io::FdFlags::empty())?;
+            // Its number is what the program is told of.
+            std::mem::forget(kept);
+        }
+        orlop_sys::signal::reset();
+        Err(birth::execute(program, &self.program.arguments, &self.program.environment))
     }
 
     /// Descriptors in place, signals as a program expects them, then the first candidate that is there.

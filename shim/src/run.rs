@@ -1,12 +1,13 @@
 //! A container from its plan to its exit record.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use orlop_wire::code::Wire;
 use orlop_wire::message::News;
-use orlop_wire::plan::{Plan, Runtime, Stdio};
+use orlop_wire::plan::{Operation, Plan, Runtime, Stdio};
 use orlop_wire::record::{Exited, Failure, file};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -209,8 +210,11 @@ fn launch(
         rustix::thread::move_into_link_name_space(held.as_fd(), kind)
             .map_err(|errno| failure("join namespace", "pid", errno))?;
     }
+    let restoring = restoring(plan);
+    // Whoever restores a container makes its PID namespace.
+    let made_later = if restoring.is_some() { u64::from(libc::CLONE_NEWPID.cast_unsigned()) } else { 0 };
     let seed = Seed {
-        namespaces: plan.clone_flags,
+        namespaces: plan.clone_flags & !made_later,
         // A runtime of others is not to be charged to the container: it says itself where the first process goes.
         unified: plan.unified.as_deref().filter(|_| plan.runtime.is_none()),
         operations: &plan.operations,
@@ -220,7 +224,20 @@ fn launch(
     };
     let (pid, pidfd, birth) = bear(&seed)?;
     stages.mark("clone");
-    Ok(Launched { first: First { pid, pidfd, birth: Some(birth), killed: false }, poll, log, stdin })
+    Ok(Launched {
+        first: First { pid, pidfd, birth: Some(birth), restoring, killed: false },
+        poll,
+        log,
+        stdin,
+    })
+}
+
+/// Where the number of the first process will be, if the container is restored.
+fn restoring(plan: &Plan) -> Option<CString> {
+    match plan.operations.last() {
+        Some(Operation::Restore { pid_file, .. }) => Some(pid_file.clone()),
+        _ => None,
+    }
 }
 
 /// The container's ends of its three streams; ours go to the log and to `kept`.

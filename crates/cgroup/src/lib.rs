@@ -15,6 +15,7 @@
 
 pub mod act;
 pub mod count;
+pub mod freeze;
 pub mod hierarchy;
 pub mod plan;
 pub mod update;

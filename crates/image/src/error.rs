@@ -95,6 +95,14 @@ pub enum Error {
         #[source]
         source: orlop_model::reference::NotAName,
     },
+    /// An archive that is no layer's is not what it should be.
+    #[error("archive {label}: {why}")]
+    Archive {
+        /// Which.
+        label: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Layers that do not make an image together.
     #[error("layer {layer}: {why}")]
     Chain {
@@ -184,7 +192,9 @@ impl Error {
             Error::Io { source, .. } if lacks_room(source) => Kind::Exhausted,
             Error::Io { .. } | Error::Index { .. } | Error::Record { .. } => Kind::Failed,
             Error::Source { .. } => Kind::Unavailable,
-            Error::Blob { .. } | Error::Chain { .. } | Error::InRoot { .. } => Kind::Corrupt,
+            Error::Blob { .. } | Error::Chain { .. } | Error::InRoot { .. } | Error::Archive { .. } => {
+                Kind::Corrupt
+            }
             Error::Limit { .. } | Error::NoRoom { .. } => Kind::Exhausted,
             Error::Unsupported { .. } => Kind::Unsupported,
             Error::Missing(_) => Kind::NotFound,

@@ -22,7 +22,7 @@ use crate::archive::{Archive, Entry, Kind, Stop, Time};
 use crate::error::{Error, Fault, shown};
 use crate::scratch::{Scratch, Usage};
 
-pub(crate) use attributes::{copy_attributes, is_opaque, same_attributes, set_time, time_of};
+pub(crate) use attributes::{copy_attributes, is_opaque, same_attributes, set_time, time_of, xattrs};
 pub(crate) use parents::open_inside;
 
 /// The most entries of one layer.

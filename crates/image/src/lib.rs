@@ -5,6 +5,7 @@
 //! | [`store`] | layers, chains, the directory tree; images: put, find, list, remove, hold |
 //! | [`unpack`] | one pass over a layer's blob |
 //! | [`manifest`], [`config`], [`descriptor`] | an image's documents |
+//! | [`mod@pack`] | archives, written: a container's own layer among them |
 //! | [`error`] | what can go wrong |
 //!
 //! *Invariant:* bytes of an image are a stranger's. They are limited before they are kept, verified before they count, and what they name
@@ -20,7 +21,9 @@ mod hold;
 mod images;
 mod index;
 mod known;
+mod loose;
 pub mod manifest;
+pub mod pack;
 mod part;
 mod record;
 mod root_file;
@@ -37,6 +40,7 @@ pub use error::{Error, Fault};
 pub use hold::{LayerHold, Lease};
 pub use images::{NewImage, Removed, digest_of};
 pub use known::{Image, chain_id};
+pub use loose::Allowed;
 pub use part::Part;
 pub use scratch::Usage;
 pub use store::{Layer, Store};

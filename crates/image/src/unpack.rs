@@ -31,7 +31,7 @@ const LARGEST_WINDOW: u32 = 27;
 /// What a layer may unpack to whatever its blob's size is.
 const ALWAYS_ALLOWED: u64 = 4 << 30;
 /// Beyond that, how many bytes may come from one of the blob. Deflate cannot do better than 1032.
-const LARGEST_RATIO: u64 = 1100;
+pub(crate) const LARGEST_RATIO: u64 = 1100;
 
 /// A layer as its image announces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +157,10 @@ fn inflate(
     }
 }
 
-fn decoder<'a>(compression: Compression, from: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decoder<'a>(
+    compression: Compression,
+    from: impl BufRead + 'a,
+) -> io::Result<Box<dyn Read + 'a>> {
     match compression {
         Compression::Plain => Ok(Box::new(from)),
         Compression::Gzip => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(from))),

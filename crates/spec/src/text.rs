@@ -286,6 +286,7 @@ fn process(operation: &Operation) -> Option<String> {
         O::Keyring { name } => format!("keyring {}", shown(name)),
         O::Attribute { name, value } => format!("attribute {} = {}", shown(name), shown(value)),
         O::MountContext { label } => format!("mount context {}", shown(label)),
+        O::Restore { program, .. } => format!("restore by {}", shown(program)),
         _ => return None,
     })
 }

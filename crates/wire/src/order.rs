@@ -1,7 +1,7 @@
 //! Which operation may not come before which.
 //!
 //! *Invariant:* a plan that passes [`check`] needs no privilege after it is dropped, covers nothing before it is mounted, opens
-//! nothing of the image by name after the root is frozen, and ends in one exec.
+//! nothing of the image by name after the root is frozen, and ends in one exec, or in a restore.
 
 use crate::plan::Operation;
 
@@ -72,7 +72,8 @@ fn phase(operation: &Operation) -> u8 {
         | O::Terminal { .. } => 9,
         O::Hostname { .. } | O::Domainname { .. } | O::Sysctl { .. } => 10,
         O::Mask { .. } | O::Freeze { .. } => 11,
-        O::Enter => 12,
+        // A restore is done from outside of the root, with all privileges.
+        O::Enter | O::Restore { .. } => 12,
         O::RootPropagation { .. } => 13,
         // The working directory may have to be made: before the root is read-only.
         O::Chdir { .. } => 14,
@@ -156,8 +157,10 @@ fn target(operation: &Operation) -> Option<&std::ffi::CStr> {
 /// # Errors
 /// [`Disorder`] with the first pair that stands the wrong way round.
 pub fn check(operations: &[Operation]) -> Result<(), Disorder> {
-    let ends = operations.iter().filter(|operation| matches!(operation, Operation::Execute { .. })).count();
-    if ends != 1 || !matches!(operations.last(), Some(Operation::Execute { .. })) {
+    let is_end =
+        |operation: &Operation| matches!(operation, Operation::Execute { .. } | Operation::Restore { .. });
+    let ends = operations.iter().filter(|operation| is_end(operation)).count();
+    if ends != 1 || !operations.last().is_some_and(is_end) {
         return Err(Disorder::NoEnd);
     }
     let ranks = Ranks::of(operations);
@@ -245,6 +248,16 @@ mod tests {
     fn a_plan_ends_in_its_only_exec() {
         assert_eq!(check(&[Operation::Enter]), Err(Disorder::NoEnd));
         assert_eq!(check(&[execute(), execute()]), Err(Disorder::NoEnd));
+        let restore = || Operation::Restore {
+            program: c"/criu".into(),
+            arguments: vec![],
+            environment: vec![],
+            pid_file: c"/pid".into(),
+        };
+        assert_eq!(check(&[Operation::Propagation { flags: 0 }, restore()]), Ok(()));
+        assert_eq!(check(&[restore(), execute()]), Err(Disorder::NoEnd));
+        // What restores needs its privileges, and the host.
+        assert!(check(&[nobody(), restore()]).is_err());
     }
 
     #[test]

@@ -446,7 +446,23 @@ pub enum Operation {
         /// Where, under the root.
         target: CString,
     },
+    /// execve(2) of CRIU, outside of the root that was made: it restores processes under that root, the first of them as a child of
+    /// the shim, and ends. Instead of everything from [`Operation::Enter`] on; always last. The container's streams are its
+    /// descriptors [`RESTORE_STREAMS`], its own are /dev/null.
+    53 => Restore {
+        /// The program, a path of the host.
+        program: CString,
+        /// Its arguments, the first one being its name.
+        arguments: Vec<CString>,
+        /// `NAME=value`.
+        environment: Vec<CString>,
+        /// Path of the host where it leaves the number of the container's first process, once it has ended well.
+        pid_file: CString,
+    },
 }}
+
+/// The numbers that the container's stdin, stdout and stderr have in a program that restores it.
+pub const RESTORE_STREAMS: [i32; 3] = [100, 101, 102];
 
 wire! {
 /// How something is bound.

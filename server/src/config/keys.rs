@@ -51,6 +51,8 @@ keys! {
     log.level = level, "\"error\", \"warn\", \"info\", \"debug\", \"trace\"";
     log.container_cap = size, "bytes, or a number with KiB, MiB, GiB: \"512MiB\"; 0 for no cap";
     seccomp.default_profile = optional_path, "an absolute path without .., or \"\" for the built-in profile";
+    checkpoint.criu = program, "a program's name, looked for in PATH, or an absolute path without ..";
+    checkpoint.timeout = seconds, "whole seconds, 1 to 3600";
     shim.path = optional_path, "an absolute path without .., or \"\" for orlop-shim beside the daemon";
     cdi.directories = some_paths, "a list of absolute paths without .., or [] for none";
     cli.cgroup_parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";

@@ -84,6 +84,8 @@ const BAD: &[(&str, usize, &str, &str)] = &[
     ("[shim]\npath = \"orlop-shim\"\n", 2, "shim.path", "no absolute path"),
     ("[cdi]\ndirectories = [\"cdi\"]\n", 2, "cdi.directories", "no absolute path"),
     ("[cdi]\ndirectories = \"/etc/cdi\"\n", 2, "cdi.directories", "list of strings"),
+    ("[checkpoint]\ncriu = \"bin/criu\"\n", 2, "checkpoint.criu", "no absolute path"),
+    ("[checkpoint]\ncriu = \"\"\n", 2, "checkpoint.criu", "names no program"),
     ("[cli]\ncgroup_parent = \"\"\n", 2, "cli.cgroup_parent", "below the root"),
     ("[cli]\nuserns_remap = \"a:b:c\"\n", 2, "cli.userns_remap", "not USER or USER:GROUP"),
 ];
@@ -128,6 +130,9 @@ level = "debug"
 container_cap = "64MiB"
 [seccomp]
 default_profile = "/etc/seccomp.json"
+[checkpoint]
+criu = "/usr/sbin/criu"
+timeout = 30
 [shim]
 path = "/usr/libexec/orlop-shim"
 [cdi]
@@ -199,6 +204,7 @@ fn every_key_sets_its_own_field() {
         storage: Storage { driver: StorageDriver::Overlay },
         log: Log { level: Level::Debug, container_cap: 64 << 20 },
         seccomp: Seccomp { default_profile: Some("/etc/seccomp.json".into()) },
+        checkpoint: Checkpoint { criu: "/usr/sbin/criu".into(), timeout: Duration::from_secs(30) },
         shim: Shim { path: Some("/usr/libexec/orlop-shim".into()) },
         cdi: Cdi { directories: vec!["/d".into(), "/e".into()] },
         cli: Cli { cgroup_parent: "people".into(), userns_remap: Some("nobody:nogroup".into()) },

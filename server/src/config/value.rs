@@ -57,6 +57,15 @@ pub(super) fn optional_path(value: &DeValue<'_>) -> Result<Option<PathBuf>, Wron
     unless_empty(value, path)
 }
 
+/// A program: by its path, or by a name without a slash.
+pub(super) fn program(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
+    let name = text(value)?;
+    if name.contains('/') {
+        return absolute_text(name);
+    }
+    if name.is_empty() { Err("an empty string names no program".into()) } else { Ok(name.into()) }
+}
+
 pub(super) fn paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, Wrong> {
     let paths = some_paths(value)?;
     if paths.is_empty() { Err("the list is empty".into()) } else { Ok(paths) }

@@ -1,6 +1,7 @@
 //! Calls about containers.
 
 pub(super) mod attach;
+pub(super) mod checkpoint;
 pub(super) mod create;
 pub(crate) mod events;
 pub(super) mod exec;

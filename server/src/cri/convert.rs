@@ -6,6 +6,7 @@
 //! | `pod`, `ports`, `sysctl` | what is asked of a pod |
 //! | `container`, `mounts`, `resources` | what is asked of a container |
 //! | `namespaces`, `mappings`, `profiles`, `security` | what either may do |
+//! | `checkpoint` | what is asked of checkpoints |
 //! | `signal` | stop signals, by the interface's numbers and the kernel's |
 //! | `cidr` | what is asked of the network |
 //! | `filter` | which pods and containers a list is asked for |
@@ -16,6 +17,7 @@
 //! refused as [`Kind::Unsupported`]. The value of an environment variable is in no report.
 
 mod check;
+mod checkpoint;
 mod cidr;
 mod container;
 pub(crate) mod filter;
@@ -35,6 +37,7 @@ mod tests;
 use orlop_model::report::{Kind, Report};
 
 pub(crate) use check::program;
+pub(crate) use checkpoint::{no_options, place};
 pub(crate) use cidr::pod_cidr;
 pub(crate) use container::{cdi_devices, container_config};
 pub(crate) use mounts::IMAGE_VOLUME;

@@ -69,6 +69,8 @@ pub(crate) struct Facts {
     pub(crate) exec: Vec<Operation>,
     /// The directory of what its runtime reads, where that is one of others: a command of it is what an exec's child becomes.
     pub(crate) bundle: Option<PathBuf>,
+    /// Whether it is restored from a checkpoint, which is removed once it runs.
+    pub(crate) restored: bool,
 }
 
 impl Facts {
@@ -197,7 +199,7 @@ impl Container {
     }
 
     /// Held while its limits are updated or it is launched: one after the other.
-    pub(super) async fn updating(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    pub(crate) async fn updating(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.updating.lock().await
     }
 
@@ -207,7 +209,7 @@ impl Container {
     }
 
     /// Changes the ledger, which is there from the first step of creating on.
-    pub(super) fn with_ledger<T>(
+    pub(crate) fn with_ledger<T>(
         &self,
         change: impl FnOnce(&mut Ledger) -> Result<T, Report>,
     ) -> Result<T, Report> {

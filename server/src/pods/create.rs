@@ -8,8 +8,9 @@
 //! carried out.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use orlop_image::{Image, ImageConfig};
 use orlop_model::container::{ContainerConfig, PidNamespace};
@@ -30,8 +31,36 @@ use super::ledger::{Ledger, Thing};
 use super::plan::Making;
 use super::pod::Pod;
 use super::table::Claim;
-use crate::blocking::blocking;
+use crate::blocking::{DEADLINE, within};
+use crate::checkpoint::restore::{Likeness, put_shared, restored};
+use crate::checkpoint::source::{Origin, Source};
 
+/// Where a container is to come from.
+pub(crate) enum From {
+    /// As its request says: from an image, or an archive that is named as one.
+    Request,
+    /// From an archive of a pod's checkpoint.
+    PodArchive(PathBuf),
+}
+
+impl From {
+    fn archive(&self) -> Option<&Path> {
+        match self {
+            From::Request => None,
+            From::PodArchive(path) => Some(path),
+        }
+    }
+
+    fn likeness(&self) -> Likeness {
+        match self {
+            From::Request => Likeness::Container,
+            From::PodArchive(_) => Likeness::Pod,
+        }
+    }
+}
+
+/// How long it may take to make a container that is restored.
+const RESTORE: Duration = Duration::from_mins(30);
 /// The most that an image's account files may have.
 const ACCOUNTS: u64 = 1 << 20;
 
@@ -44,6 +73,7 @@ pub(crate) async fn run(
     pod: &Arc<Pod>,
     config: ContainerConfig,
     asked: Asked,
+    from: From,
 ) -> Result<Arc<Container>, Report> {
     check_ready(pod)?;
     let name = config.name.clone();
@@ -62,7 +92,7 @@ pub(crate) async fn run(
                 return Err(report);
             }
             let (core, creating) = (Arc::clone(core), Arc::clone(&container));
-            tokio::spawn(async move { create(&core, &creating, config).await });
+            tokio::spawn(async move { create(&core, &creating, config, from).await });
             container
         }
     };
@@ -78,10 +108,19 @@ fn check_ready(pod: &Pod) -> Result<(), Report> {
     Err(Report::new(Kind::WrongState, "create container", pod.id.short(), cause))
 }
 
-async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerConfig) {
+async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerConfig, from: From) {
     let made = {
         let (core, container) = (Arc::clone(core), Arc::clone(container));
-        blocking("create container", move || steps(&core, &container, &config)).await.and_then(|made| made)
+        let origin = Origin::of(&core, &config, from.archive());
+        match origin {
+            Err(report) => Err(report),
+            Ok(origin) => {
+                // A checkpoint has as much as its container had memory, and may need an image that is not here.
+                let patience = if matches!(origin, Origin::Image(_)) { DEADLINE } else { RESTORE };
+                let work = move || steps(&core, &container, &config, &origin, from.likeness());
+                within("create container", patience, work).await.and_then(|made| made)
+            }
+        }
     };
     match made {
         Ok((facts, limits, block)) => {
@@ -108,32 +147,44 @@ async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerC
 /// before it can be seen.
 type Made = (Facts, Option<LinuxContainerResources>, crate::nri::Block);
 
-fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result<Made, Report> {
+fn steps(
+    core: &Core,
+    container: &Container,
+    config: &ContainerConfig,
+    origin: &Origin,
+    likeness: Likeness,
+) -> Result<Made, Report> {
     // Before anything of it is there.
     let devices = core.cdi.edits(&config.named_devices)?;
-    let image = core.images.find("config.image.image", &config.image)?;
-    let document = core.images.config(&image)?;
     let directory = core.places.container(&container.id);
     std::fs::create_dir(&directory).map_err(|error| {
         Report::new(Kind::Failed, "make directory", directory.display().to_string(), error)
     })?;
     container.life().ledger = Some(Ledger::open("container", &directory)?);
+    let layer = core.places.layer(&container.id);
+    container.with_ledger(|ledger| ledger.will(Thing::Layer(layer.clone())))?;
+    for part in ["work", "root"] {
+        make(&layer.join(part))?;
+    }
+    if !matches!(origin, Origin::Image(_)) {
+        crate::checkpoint::export::is_native(core, &container.pod.config.handler)?;
+    }
+    let source = Source::open(core, origin, &layer)?;
+    let image = image(core, config, origin, source.as_ref())?;
+    is_of_image(core, config, &image, likeness)?;
+    let document = core.images.config(&image)?;
     container.with_ledger(|ledger| ledger.will(Thing::Image(image.id.to_string())))?;
     let hold = core.images.store.hold(image.id).map_err(Report::from)?;
     container.life().holds.push(hold);
     let layers = core.images.store.chain(document.diff_ids()).map_err(Report::from)?;
-
-    let layer = core.places.layer(&container.id);
-    container.with_ledger(|ledger| ledger.will(Thing::Layer(layer.clone())))?;
-    for part in ["upper", "work", "root"] {
-        let path = layer.join(part);
-        std::fs::create_dir_all(&path).map_err(|error| {
-            Report::new(Kind::Failed, "make directory", path.display().to_string(), error)
-        })?;
-    }
+    let upper = layer.join("upper");
     let user = container.pod.config.namespaces.user;
-    if let Some(top) = layers.first() {
-        like(&layer.join("upper"), top, user)?;
+    match (&source, layers.first()) {
+        (Some(source), _) => source.make_layer(core, &upper)?,
+        (None, top) => {
+            make(&upper)?;
+            top.map(|top| like(&upper, top, user)).transpose()?;
+        }
     }
     super::travel::check(config)?;
     let labels = core.contexts.labels(core, &container.pod, config);
@@ -160,8 +211,13 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         devices: &devices,
     };
     let block = tokio::runtime::Handle::current().block_on(core.nri.block());
-    let planned = making.plan()?;
+    let mut planned = making.plan()?;
     make_log_directory(&planned.log_path)?;
+    if let Some(source) = &source {
+        planned.plan = restored(core, source, planned.plan, likeness)?;
+        put_shared(core, source, &container.pod)?;
+        source.continue_log(&planned.log_path)?;
+    }
     super::foreign::write(&directory, &planned.files)?;
     super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;
     let facts = Facts {
@@ -177,11 +233,50 @@ fn steps(core: &Core, container: &Container, config: &ContainerConfig) -> Result
         target: target.map(|target| target.id.clone()),
         exec: planned.exec,
         bundle: super::foreign::bundle_of(&directory),
+        restored: source.is_some(),
     };
     crate::failpoint::pass("container.made.plan");
     super::record::write_container(core, container, &facts, planned.limits.as_ref())?;
     crate::failpoint::pass("container.made.record");
     Ok((facts, planned.limits, block))
+}
+
+/// The image that its root is made of.
+fn image(
+    core: &Core,
+    config: &ContainerConfig,
+    origin: &Origin,
+    source: Option<&Source>,
+) -> Result<Arc<Image>, Report> {
+    match (origin, source) {
+        (_, Some(source)) => source.image(core),
+        (Origin::Image(image) | Origin::Packed(image), None) => Ok(Arc::clone(image)),
+        (Origin::Archive(_), None) => core.images.find("config.image.image", &config.image),
+    }
+}
+
+/// A container of a restored pod is of the image that its request names, where that is known here.
+fn is_of_image(
+    core: &Core,
+    config: &ContainerConfig,
+    image: &Image,
+    likeness: Likeness,
+) -> Result<(), Report> {
+    if likeness == Likeness::Container {
+        return Ok(());
+    }
+    match core.images.resolve("image.image", &config.image)? {
+        Some(named) if named.id != image.id => {
+            let cause = format!("what is restored is of the image {}", image.id);
+            Err(Report::new(Kind::WrongState, "image.image", config.image.clone(), cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn make(path: &Path) -> Result<(), Report> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| Report::new(Kind::Failed, "make directory", path.display().to_string(), error))
 }
 
 /// Gives a container's own layer the owner and mode that the image's root has: it is what the container sees as `/`. In a user
@@ -265,7 +360,7 @@ fn is_mapped(identity: &Identity, maps: UserMaps) -> Result<(), Report> {
 }
 
 /// Which PID namespace mode was asked for.
-pub(super) fn pid_namespace(asked: &Asked) -> NamespaceMode {
+pub(crate) fn pid_namespace(asked: &Asked) -> NamespaceMode {
     let context = asked.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
     context
         .and_then(|context| context.namespace_options.as_ref())

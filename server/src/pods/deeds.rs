@@ -157,9 +157,20 @@ async fn follow(core: &Arc<Core>, container: &Arc<Container>, mut news: mpsc::Un
         let event = match heard {
             Heard::Born(born) => {
                 container.life().born = Some(born);
+                if container.facts().is_some_and(|facts| facts.restored) {
+                    discard_checkpoint(core, container);
+                }
                 Event::Started
             }
-            Heard::Exited(exited) => Event::Ended(exit(&exited)),
+            Heard::Exited(exited) => {
+                let mut exit = exit(&exited);
+                if container.facts().is_some_and(|facts| facts.restored) {
+                    let layer = core.places.layer(&container.id);
+                    exit.report =
+                        exit.report.map(|report| crate::checkpoint::restore::explain(&layer, report));
+                }
+                Event::Ended(exit)
+            }
             Heard::Gone => {
                 container.life().link = None;
                 Event::Ended(silent_end(core, container))
@@ -174,6 +185,15 @@ async fn follow(core: &Arc<Core>, container: &Arc<Container>, mut news: mpsc::Un
         };
         let _ = container.tell(core, &event);
     }
+}
+
+/// What a container was restored from is needed no more, and has all of its memory.
+fn discard_checkpoint(core: &Arc<Core>, container: &Container) {
+    let path = core.places.layer(&container.id).join(crate::checkpoint::source::DIRECTORY);
+    core.later.spawn(async move {
+        let _ = crate::blocking::blocking("discard checkpoint", move || super::down::remove_directory(&path))
+            .await;
+    });
 }
 
 /// How a container ended whose shim is gone: as its record says, else nobody knows.

@@ -198,7 +198,14 @@ async fn unmake_of_pod(core: &Arc<Core>, pod: &Arc<Pod>, thing: &Thing) -> Resul
             .await?
         }
         // Of containers only.
-        Thing::Layer(_) | Thing::Image(_) | Thing::Cgroup(_) | Thing::Shim | Thing::Runtime => Ok(()),
+        Thing::Layer(_)
+        | Thing::Image(_)
+        | Thing::Cgroup(_)
+        | Thing::Shim
+        | Thing::Runtime
+        | Thing::Frozen(_)
+        | Thing::Dump(_)
+        | Thing::Partial(_) => Ok(()),
     }
 }
 
@@ -322,6 +329,10 @@ async fn unmake_of_container(
             .await?
         }
         Thing::Layer(path) => discard(core, path),
+        Thing::Frozen(_) | Thing::Dump(_) | Thing::Partial(_) => {
+            let thing = thing.clone();
+            blocking("undo checkpoint", move || crate::checkpoint::undo::unmake(&thing)).await?
+        }
         Thing::Image(_) => {
             let holds = std::mem::take(&mut container.life().holds);
             drop(holds);

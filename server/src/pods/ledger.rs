@@ -41,6 +41,12 @@ pub(crate) enum Thing {
     Shim,
     /// What a runtime of others has of it.
     Runtime,
+    /// A cgroup whose processes stand still while they are written down.
+    Frozen(PathBuf),
+    /// Directory in which a container is written down.
+    Dump(PathBuf),
+    /// A file that is not whole yet, at a place that is somebody else's.
+    Partial(PathBuf),
 }
 
 impl Thing {
@@ -60,6 +66,9 @@ impl Thing {
             Thing::Group(_) => "group",
             Thing::Shim => "shim",
             Thing::Runtime => "runtime",
+            Thing::Frozen(_) => "frozen",
+            Thing::Dump(_) => "dump",
+            Thing::Partial(_) => "partial",
         }
     }
 
@@ -78,6 +87,9 @@ impl Thing {
             "group" => Thing::Group(name.into()),
             "shim" => Thing::Shim,
             "runtime" => Thing::Runtime,
+            "frozen" => Thing::Frozen(name.into()),
+            "dump" => Thing::Dump(name.into()),
+            "partial" => Thing::Partial(name.into()),
             _ => return None,
         })
     }
@@ -87,7 +99,12 @@ impl fmt::Display for Thing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Thing::Netns(path) | Thing::Layer(path) | Thing::Cgroup(path) => {
+            Thing::Netns(path)
+            | Thing::Layer(path)
+            | Thing::Cgroup(path)
+            | Thing::Frozen(path)
+            | Thing::Dump(path)
+            | Thing::Partial(path) => {
                 write!(f, "{kind} {}", path.display())
             }
             Thing::Veth(name) | Thing::Image(name) | Thing::Group(name) => write!(f, "{kind} {name}"),

@@ -189,5 +189,6 @@ pub(super) fn facts(record: &ContainerRecord, directory: &Path) -> Result<Facts,
         target: record.target.parse().ok(),
         exec,
         bundle: super::foreign::bundle_of(directory),
+        restored: false,
     })
 }

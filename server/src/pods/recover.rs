@@ -216,6 +216,7 @@ fn recover_container(core: &Arc<Core>, id: &ContainerId, directory: &Path) -> Re
     if let super::table::Claim::New(container) = claim {
         place(core, &container, directory);
         container.nri.recovered(container.life().born.is_some(), container.has_ended());
+        crate::checkpoint::undo::recover(core, &container);
         if removing {
             let owned = Arc::clone(core);
             core.later.spawn(async move {
@@ -332,6 +333,8 @@ fn sweep(core: &Arc<Core>) {
     let layers =
         entries::<ContainerId>(&core.places.root.join("containers")).into_iter().map(|(_, path)| path);
     let mut nobodys: Vec<PathBuf> = layers.filter(|path| !known.contains(path)).collect();
+    let dumps = entries::<ContainerId>(&core.places.dumps()).into_iter();
+    nobodys.extend(dumps.filter(|(id, _)| !core.places.container(id).exists()).map(|(_, path)| path));
     let trash = std::fs::read_dir(core.places.trash()).into_iter().flatten().filter_map(Result::ok);
     nobodys.extend(trash.map(|entry| entry.path()));
     if !nobodys.is_empty() {

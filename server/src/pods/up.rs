@@ -48,6 +48,29 @@ pub(crate) async fn run(
     Ok(pod)
 }
 
+/// Makes a pod that is not there yet; waits until it is ready.
+///
+/// # Errors
+/// If there is one with this name, or why it could not be made; then nothing of it is left.
+pub(crate) async fn run_new(
+    core: &Arc<Core>,
+    config: PodConfig,
+    asked: PodSandboxConfig,
+) -> Result<Arc<Pod>, Report> {
+    let name = config.name.clone();
+    let claim = core.table.claim_pod(&name, || {
+        Pod::new(PodId::from_random(super::random()), config, asked, super::now(), State::Making)
+    });
+    let Claim::New(pod) = claim else {
+        let cause = "there is a pod with this name, namespace, UID and attempt";
+        return Err(Report::new(Kind::WrongState, "make pod", name.name, cause).advise("remove it first"));
+    };
+    supersede(core, &name);
+    make(core, &pod).await;
+    pod.ready().await?;
+    Ok(pod)
+}
+
 /// Earlier attempts that are still being made are given up: nobody waits for them.
 fn supersede(core: &Core, name: &PodName) {
     for other in core.table.attempts(name) {

@@ -3,9 +3,11 @@
 //! *Invariant:* every child is held by its pidfd and waited for; its report is read before its end is believed.
 
 use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 
 use orlop_wire::message::{Answer, FromShim, News};
 use orlop_wire::plan::{Cgroup, Handover, Operation};
@@ -13,7 +15,7 @@ use orlop_wire::record::{Born as BornRecord, Failure};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 
 use super::Shim;
 use super::poll::Source;
@@ -100,6 +102,8 @@ pub(crate) struct First {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) birth: Option<Birth>,
+    /// While what restores it runs in its stead: where the number of the first process will be.
+    pub(crate) restoring: Option<CString>,
     /// Whether it was killed by [`orlop_wire::message::Request`]; then an old out-of-memory kill in it is not its cause of death.
     pub(crate) killed: bool,
 }
@@ -230,10 +234,13 @@ impl Shim {
             }
             Outcome::Executed => {
                 let master = birth.master.take();
-                self.processes.first.birth = None;
-                if self.plan.runtime.is_none() {
+                if self.processes.first.restoring.is_some() {
+                    // Nothing of the container runs yet; the terminal is kept until it does.
+                    self.master = master;
+                } else if self.plan.runtime.is_none() {
                     self.first_runs(master);
                 }
+                self.processes.first.birth = None;
             }
         }
     }
@@ -306,9 +313,12 @@ impl Shim {
         }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         // Once waited for, it answers ECHILD.
-        if let Ok(Some(status)) = waitid(WaitId::PidFd(self.processes.first.pidfd.as_fd()), options) {
+        while let Ok(Some(status)) = waitid(WaitId::PidFd(self.processes.first.pidfd.as_fd()), options) {
             self.report_first();
             let (code, signal) = code(&status);
+            if self.is_restored(code) {
+                continue;
+            }
             self.first_ended(code, signal);
         }
         let ended: Vec<(u64, i32)> = self
@@ -323,6 +333,33 @@ impl Shim {
         for (number, code) in ended {
             self.exec_ended(number, code);
         }
+    }
+
+    /// What restored the container has ended: if it did well, the first process is another from now on.
+    fn is_restored(&mut self, code: i32) -> bool {
+        let Some(file) = self.processes.first.restoring.take() else { return false };
+        let taken = || {
+            let text = std::fs::read_to_string(OsStr::from_bytes(file.to_bytes())).ok()?;
+            let pid = Pid::from_raw(text.trim().parse().ok()?)?;
+            // A child of this process, not waited for yet: its number cannot have gone to another.
+            Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?))
+        };
+        let restored = if code == 0 { taken() } else { None };
+        let Some((pid, pidfd)) = restored else {
+            let detail = format!("CRIU ended with code {code}");
+            self.never_ran(Failure {
+                stage: "restore".into(),
+                object: String::new(),
+                operation: None,
+                errno: 0,
+                detail,
+            });
+            return false;
+        };
+        (self.processes.first.pid, self.processes.first.pidfd) = (pid.as_raw_nonzero().get(), pidfd);
+        let master = self.master.take();
+        self.first_runs(master);
+        true
     }
 
     pub(super) fn exec_ended(&mut self, number: u64, code: i32) {

@@ -195,35 +195,3 @@ async fn a_call_at_the_wrong_time_is_refused() {
     assert_eq!(stage.client.sh(&running, "echo still here").await, "still here\n");
     stage.end().await;
 }
-
-/// Each call of this version's `UNIMPLEMENTED`, and its answer.
-async fn not_served(client: &mut Client) -> Vec<(&'static str, Option<Status>)> {
-    let mut all = Vec::new();
-    macro_rules! ask {
-        ($($service:ident . $call:ident($request:ident) = $name:literal;)*) => {
-            $(all.push(($name, client.$service.$call($request::default()).await.err()));)*
-        };
-    }
-    ask! {
-        runtime.checkpoint_container(CheckpointContainerRequest) = "CheckpointContainer";
-        runtime.checkpoint_pod(CheckpointPodRequest) = "CheckpointPod";
-        runtime.restore_pod(RestorePodRequest) = "RestorePod";
-    }
-    all
-}
-
-#[tokio::test]
-async fn a_call_that_is_not_served_says_its_name() {
-    let daemon = Daemon::start("badcalls").await;
-    let mut client = daemon.client().await;
-    let mut faults = Vec::new();
-    for (name, answer) in not_served(&mut client).await {
-        match answer {
-            None => faults.push(format!("{name} is served")),
-            Some(status) => faults.extend(said(name, Code::Unimplemented, &[name.to_owned()], &status)),
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n  "));
-    drop(client);
-    daemon.end().await;
-}

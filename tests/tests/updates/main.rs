@@ -7,7 +7,7 @@
 //! | `containers` | `UpdateContainerResources` |
 //! | `refused` | what cannot be, and that it changes nothing |
 //! | `pods` | `UpdatePodSandboxResources` |
-//! | `runtime` | `UpdateRuntimeConfig`, `RuntimeConfig`, checkpoints |
+//! | `runtime` | `UpdateRuntimeConfig`, `RuntimeConfig` |
 //!
 //! *Invariant:* each test has a daemon of its own, and ends with the proof that nothing is left.
 

@@ -1,4 +1,4 @@
-//! `UpdateRuntimeConfig`, `RuntimeConfig`, and checkpoints, which are refused in this version.
+//! `UpdateRuntimeConfig` and `RuntimeConfig`.
 
 use orlop_proto::runtime::v1::{
     CgroupDriver, CheckpointContainerRequest, CheckpointPodRequest, NetworkConfig, RestorePodRequest,
@@ -88,32 +88,4 @@ async fn the_cgroup_driver_is_told() {
     }
     drop(client);
     daemon.end().await;
-}
-
-#[tokio::test]
-async fn checkpoints_are_refused_as_what_this_version_has_not() {
-    let mut stage = Stage::new("checkpoints").await;
-    let id = stage.run("c", "exec sleep 1000").await;
-    let place = stage.daemon.place().join("checkpoint").display().to_string();
-    let runtime = &mut stage.client.runtime;
-    let container =
-        CheckpointContainerRequest { container_id: id.clone(), location: place.clone(), timeout: 10 };
-    let of_pod = CheckpointPodRequest {
-        pod_sandbox_id: stage.pod_id.clone(),
-        output_path: place.clone(),
-        ..CheckpointPodRequest::default()
-    };
-    let restore = RestorePodRequest { checkpoint_path: place.clone(), ..RestorePodRequest::default() };
-    for (name, refused) in [
-        ("CheckpointContainer", runtime.checkpoint_container(container).await.expect_err("refused")),
-        ("CheckpointPod", runtime.checkpoint_pod(of_pod).await.expect_err("refused")),
-        ("RestorePod", runtime.restore_pod(restore).await.expect_err("refused")),
-    ] {
-        assert_eq!(refused.code(), Code::Unimplemented, "{name}: {refused}");
-        let said = format!("{name}: this call is not served by this version of orlop");
-        assert_eq!(refused.message(), said);
-    }
-    assert!(!std::path::Path::new(&place).exists(), "nothing was written");
-    assert_eq!(stage.client.sh(&id, "echo unharmed").await, "unharmed\n");
-    stage.end().await;
 }

@@ -99,9 +99,10 @@ pub(crate) fn time_of(file: BorrowedFd<'_>) -> Result<Time, Errno> {
 }
 
 /// Names and values of extended attributes, by name.
-type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
-fn xattrs(file: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
+/// The extended attributes that may be kept, by name.
+pub(crate) fn xattrs(file: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
     let mut names = vec![0_u8; 65536];
     let length = match rustix::fs::flistxattr(file, &mut names) {
         Ok(length) => length,

@@ -22,6 +22,6 @@ pub(crate) async fn answer(
     for (field, image) in image.chain(volumes) {
         core.handlers.find(&format!("{field}.runtime_handler"), &image.runtime_handler)?;
     }
-    let container = create::run(&core, &pod, config, asked).await?;
+    let container = create::run(&core, &pod, config, asked, create::From::Request).await?;
     Ok(CreateContainerResponse { container_id: container.id.to_string() })
 }
