@@ -32,7 +32,7 @@ failpoints() {
 check format cargo fmt --all --check
 check programs make -s programs
 check "programs with failpoints" failpoints
-check lints cargo clippy --release --workspace --all-targets --features orlop-ttrpc/go,orlop-cdi/reference,orlop-tests/client-go,orlop-tests/crictl,orlop-tests/nri-plugins,orlop-tests/kubelet,orlop-tests/runc,orlop-tests/crun --quiet -- -D warnings
+check lints cargo clippy --release --workspace --all-targets --features orlop-ttrpc/go,orlop-cdi/reference,orlop-tests/checkpointctl,orlop-tests/client-go,orlop-tests/crictl,orlop-tests/nri-plugins,orlop-tests/kubelet,orlop-tests/runc,orlop-tests/crun --quiet -- -D warnings
 check documentation env RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 check "programs are static" sh -c 'for program in bin/*; do ! readelf -l "$program" | grep -q INTERP || { echo "$program"; exit 1; }; done'
 
@@ -51,6 +51,13 @@ for runtime in runc crun; do
 done
 absent "handlers that are containerd shims (kata, gVisor, runwasi): this version refuses them"
 if [ -n "${KUBELET:-}" ]; then features+=(--features orlop-tests/kubelet); else absent "an unmodified kubelet over orlopd: KUBELET names none"; fi
+if CRIU=$(tests/criu.sh 2>"$out/criu.log"); then
+  export CRIU; features+=(--features orlop-tests/criu)
+  grep -q '^CapEff:.*[13579bdf]......$' /proc/self/status || absent "a checkpoint of a user's processes: no CAP_SYS_RESOURCE here"
+  if CHECKPOINTCTL=$(tests/clients/checkpointctl.sh 2>"$out/checkpointctl.log"); then
+    export CHECKPOINTCTL; features+=(--features orlop-tests/checkpointctl)
+  else absent "archives of checkpoints by checkpointctl: it could not be built"; fi
+else absent "checkpoint and restore by CRIU: none works here, and none could be installed"; fi
 cargo test --release --workspace --no-fail-fast "${features[@]}" 2>&1 | tee "$out/cargo.log"
 ended=${PIPESTATUS[0]}
 read -r ok bad ignored < <(awk '/^test result:/ { ok += $4; bad += $6; ignored += $8 } END { print ok + 0, bad + 0, ignored + 0 }' "$out/cargo.log")

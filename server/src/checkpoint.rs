@@ -11,7 +11,7 @@
 //! | [`export`] | archives at the place that was asked for |
 //! | [`source`] | an archive or an image that a container is restored from |
 //! | [`restore`] | a container's own layer and plan, from that |
-//! | [`shared`] | the pod's `/dev/shm` |
+//! | [`memory`] | the pod's `/dev/shm` |
 //! | [`pod`] | `RestorePod` |
 //! | [`undo`] | what a dump has made is taken down, whoever left it |
 //!
@@ -31,10 +31,10 @@ mod cut;
 mod documents;
 mod dump;
 pub(crate) mod export;
+mod memory;
 mod note;
 pub(crate) mod pod;
 pub(crate) mod restore;
-mod shared;
 mod sight;
 pub(crate) mod source;
 pub(crate) mod undo;

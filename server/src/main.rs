@@ -7,6 +7,7 @@
 //! | [`serve`] | connections on the socket |
 //! | [`cri`] | the edge: one verb a file |
 //! | [`pods`] | the core: pods and containers |
+//! | [`checkpoint`] | containers and pods written down by CRIU, and restored |
 //! | [`room`] | where pods' namespaces are pinned |
 //! | [`shims`] | shims as the server sees them |
 //! | [`handlers`] | runtimes of others, and what they can do |

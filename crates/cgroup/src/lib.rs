@@ -6,6 +6,7 @@
 //! | [`mod@plan`] | limits become directories and values, in an order that the kernel accepts |
 //! | [`update`] | limits of a cgroup in use become others |
 //! | [`act`] | making, ending and removing |
+//! | [`freeze`] | processes that stand still, and go on |
 //! | [`count`] | what the kernel counts |
 //!
 //! *Invariant:* nobody's processes are moved or killed but those of the directory that was named. Nothing here is remembered: the

@@ -18,7 +18,7 @@ use crate::unpack::{LARGEST_RATIO, decoder};
 /// Read at once.
 const READ: usize = 256 << 10;
 /// Unpacked bytes that need no reason.
-const ALWAYS_ALLOWED: u64 = 1 << 30;
+const ALWAYS_ALLOWED: u64 = 64 << 20;
 
 /// What an archive may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,8 +44,6 @@ pub(super) struct Run<'a> {
     pub(super) arguments: &'a [String],
     /// Namespaces that it works in, besides the daemon's own.
     pub(super) namespaces: &'a [OwnedFd],
-    /// Where it leaves what it says outside of its log.
-    pub(super) directory: &'a Path,
     /// A lock that it keeps as long as it lives.
     pub(super) life: Option<BorrowedFd<'a>>,
     /// When it is killed.
@@ -62,7 +60,7 @@ impl Criu {
     ///
     /// # Errors
     /// `Unsupported`: it is not there, or says what is missing.
-    pub(super) fn able(&self, directory: &Path) -> Result<PathBuf, Report> {
+    pub(super) fn able(&self) -> Result<PathBuf, Report> {
         let path = self.find()?;
         let stamp = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
         let known = (path.clone(), stamp);
@@ -73,7 +71,6 @@ impl Criu {
             program: &path,
             arguments: &["check".into()],
             namespaces: &[],
-            directory,
             life: None,
             deadline: Instant::now() + CHECK,
         };
@@ -144,14 +141,12 @@ impl Run<'_> {
     pub(super) fn end(&self) -> Result<(), Report> {
         let failed =
             |cause: String| Report::new(Kind::Failed, "run CRIU", self.program.display().to_string(), cause);
-        let said = self.directory.join("criu.out");
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-        let output = rustix::fs::open(&said, flags, Mode::from_raw_mode(0o600));
+        // In memory: whoever dies here leaves no file.
+        let output = rustix::fs::memfd_create("criu", rustix::fs::MemfdFlags::CLOEXEC);
         let output = output.map_err(|errno| failed(errno.to_string()))?;
         let spawned = self.start(&output)?;
         let status = self.wait(&spawned).map_err(|errno| failed(errno.to_string()))?;
-        let words = std::fs::read_to_string(&said).unwrap_or_default();
-        let _ = std::fs::remove_file(&said);
+        let words = said(&output);
         match status {
             None => {
                 let cause = "it did not come to its end in time, and was killed";
@@ -212,6 +207,13 @@ impl Run<'_> {
     }
 }
 
+/// What it has said, as far as anyone reads it.
+fn said(output: &OwnedFd) -> String {
+    let mut bytes = vec![0; 64 << 10];
+    let length = rustix::io::pread(output, &mut bytes, 0).unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
 fn has_ended(process: &OwnedFd, patience: Duration) -> rustix::io::Result<bool> {
     let until = Instant::now() + patience;
     loop {
@@ -252,11 +254,11 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_or_cannot_says_so() {
         let directory = tempfile::tempdir().expect("a directory");
-        let report = criu(Path::new("no-such-criu")).able(directory.path()).expect_err("not there");
+        let report = criu(Path::new("no-such-criu")).able().expect_err("not there");
         assert_eq!((report.kind, report.stage.as_str()), (Kind::Unsupported, "find CRIU"));
         let cannot =
             script(directory.path(), "cannot", "echo 'Error (criu/cr-check.c:1): no map_files'; exit 1");
-        let report = criu(&cannot).able(directory.path()).expect_err("it cannot");
+        let report = criu(&cannot).able().expect_err("it cannot");
         assert_eq!(report.kind, Kind::Unsupported);
         assert!(report.to_string().contains("no map_files"), "{report}");
     }
@@ -268,7 +270,7 @@ mod tests {
             script(directory.path(), "can", &format!("echo x >> {}/asked", directory.path().display()));
         let criu = criu(&program);
         for _ in 0..3 {
-            assert_eq!(criu.able(directory.path()).expect("it can"), program);
+            assert_eq!(criu.able().expect("it can"), program);
         }
         assert_eq!(std::fs::read_to_string(directory.path().join("asked")).expect("read"), "x\n");
     }
@@ -277,14 +279,8 @@ mod tests {
     fn one_that_is_late_is_killed() {
         let directory = tempfile::tempdir().expect("a directory");
         let program = script(directory.path(), "late", "exec sleep 1000");
-        let run = Run {
-            program: &program,
-            arguments: &[],
-            namespaces: &[],
-            directory: directory.path(),
-            life: None,
-            deadline: Instant::now(),
-        };
+        let run =
+            Run { program: &program, arguments: &[], namespaces: &[], life: None, deadline: Instant::now() };
         assert_eq!(run.end().expect_err("killed").kind, Kind::TimedOut);
     }
 

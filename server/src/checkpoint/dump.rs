@@ -24,7 +24,7 @@ use serde_json::json;
 use super::criu::{self, Run};
 use super::cut::Cut;
 use super::note::{Note, file};
-use super::{documents, shared, sight};
+use super::{documents, memory, sight};
 use crate::pods::Core;
 use crate::pods::container::{Container, Facts};
 use crate::pods::ledger::Thing;
@@ -73,7 +73,6 @@ pub(super) fn dump(
         program,
         arguments: &arguments,
         namespaces: &around.namespaces,
-        directory: &directory,
         life: Some(life.as_fd()),
         deadline,
     };
@@ -82,7 +81,7 @@ pub(super) fn dump(
     let note = Note { sight: seen, terminal: plan.stdio.terminal, machine: std::env::consts::ARCH.into() };
     changes(core, container, &facts, &directory)?;
     if let Some(shm) = &around.shm {
-        shared::pack(shm, &directory.join(file::SHARED))?;
+        memory::pack(shm, &directory.join(file::SHARED))?;
     }
     log(&facts, &directory)?;
     documents::write(container, &facts, &plan, &directory)?;

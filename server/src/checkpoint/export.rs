@@ -178,7 +178,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn steps(&mut self) -> Result<(), Report> {
-        let program = self.core.criu.able(&self.core.places.dumps())?;
+        let program = self.core.criu.able()?;
         for job in &self.jobs {
             job.container.with_ledger(|ledger| ledger.will(Thing::Partial(job.partial.clone())))?;
         }

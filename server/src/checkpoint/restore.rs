@@ -45,7 +45,7 @@ pub(crate) fn restored(
     likeness: Likeness,
 ) -> Result<Plan, Report> {
     fits(&source.plan, &plan, likeness)?;
-    let program = core.criu.able(&core.places.dumps())?;
+    let program = core.criu.able()?;
     let place = plan.operations.iter().find_map(|operation| match operation {
         Operation::Overlay { place, .. } => Some(place.to_string_lossy().into_owned()),
         _ => None,
@@ -194,7 +194,7 @@ fn covered(operation: &Operation) -> Option<String> {
 pub(crate) fn put_shared(core: &Core, source: &Source, pod: &Pod) -> Result<(), Report> {
     let handles = tokio::runtime::Handle::current().block_on(core.room.handles(&pod.id))?;
     let Some(held) = handles.shm else { return Ok(()) };
-    super::shared::unpack(core, &source.directory, &source.directory, &held)
+    super::memory::unpack(core, &source.directory, &source.directory, &held)
 }
 
 /// Why a restore failed: what CRIU wrote of it.

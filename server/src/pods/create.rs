@@ -179,13 +179,7 @@ fn steps(
     let layers = core.images.store.chain(document.diff_ids()).map_err(Report::from)?;
     let upper = layer.join("upper");
     let user = container.pod.config.namespaces.user;
-    match (&source, layers.first()) {
-        (Some(source), _) => source.make_layer(core, &upper)?,
-        (None, top) => {
-            make(&upper)?;
-            top.map(|top| like(&upper, top, user)).transpose()?;
-        }
-    }
+    make_upper(core, source.as_ref(), &upper, layers.first(), user)?;
     super::travel::check(config)?;
     let labels = core.contexts.labels(core, &container.pod, config);
     super::context::relabel(config, labels.as_ref())?;
@@ -239,6 +233,21 @@ fn steps(
     super::record::write_container(core, container, &facts, planned.limits.as_ref())?;
     crate::failpoint::pass("container.made.record");
     Ok((facts, planned.limits, block))
+}
+
+/// The container's own layer: empty, or with what it is restored from.
+fn make_upper(
+    core: &Core,
+    source: Option<&Source>,
+    upper: &Path,
+    top: Option<&PathBuf>,
+    user: Option<UserMaps>,
+) -> Result<(), Report> {
+    if let Some(source) = source {
+        return source.make_layer(core, upper);
+    }
+    make(upper)?;
+    top.map_or(Ok(()), |top| like(upper, top, user))
 }
 
 /// The image that its root is made of.

@@ -2,11 +2,8 @@
 
 use orlop_proto::runtime::v1::*;
 use orlop_tests::cri;
-use orlop_tests::cri::Client;
-use orlop_tests::daemon::Daemon;
 use orlop_tests::daemon::stage::{Stage, namespaces};
-use orlop_tests::refusal::said;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::call::Call;
 use crate::row::{Row, judge};

@@ -71,11 +71,11 @@ async fn refused(stage: &mut Stage, name: &str, archive: &Path) -> tonic::Status
     status
 }
 
-#[tokio::test]
-async fn hostile_archives_are_refused() {
-    let fine = played("fine-hostile", "exit 0");
-    let mut stage = stage_with("hostile", fine.path()).await;
-    let outside = stage.daemon.place().join("outside");
+/// What it is, its bytes, and the answer's code and words.
+type Row = (&'static str, Vec<u8>, Code, &'static str);
+
+/// Archives whose entries cannot be.
+fn files(outside: &Path) -> Vec<Row> {
     let up = format!("{}{}", "../".repeat(20), outside.display());
     let huge = {
         let mut bytes = Archive::whole().bytes();
@@ -84,8 +84,7 @@ async fn hostile_archives_are_refused() {
         bytes
     };
     let wrong = Code::DataLoss;
-    let dir = EntryType::Directory;
-    let table: Vec<(&str, Vec<u8>, Code, &str)> = vec![
+    vec![
         ("no archive", b"this is no archive at all".to_vec(), wrong, "archive"),
         ("an empty one", Vec::new(), wrong, "checkpoint"),
         (
@@ -123,6 +122,14 @@ async fn hostile_archives_are_refused() {
         ),
         ("a climb", Archive::whole().file(&up, b"x").bytes(), wrong, ""),
         ("a root", Archive::whole().file(outside.to_str().expect("a path"), b"x").bytes(), wrong, ""),
+    ]
+}
+
+/// Archives that lack something, or lie.
+fn notes() -> Vec<Row> {
+    let wrong = Code::DataLoss;
+    let dir = EntryType::Directory;
+    vec![
         (
             "a directory among images",
             Archive::whole().put(dir, "checkpoint/sub/", "", b"").bytes(),
@@ -147,7 +154,15 @@ async fn hostile_archives_are_refused() {
         ),
         ("no plan", Archive::whole().bytes(), wrong, "orlop.plan"),
         ("a plan that is none", Archive::whole().file("orlop.plan", &[255; 64]).bytes(), wrong, "orlop.plan"),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn hostile_archives_are_refused() {
+    let fine = played("fine-hostile", "exit 0");
+    let mut stage = stage_with("hostile", fine.path()).await;
+    let outside = stage.daemon.place().join("outside");
+    let table = [files(&outside), notes()].concat();
     for (name, bytes, code, words) in table {
         let path = stage.daemon.place().join("hostile.tar");
         std::fs::write(&path, bytes).expect("written");

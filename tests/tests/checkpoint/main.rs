@@ -5,16 +5,15 @@
 //! | `scene` | a stage whose containers have PID namespaces of their own; archives read and written |
 //! | `refused` | what cannot be, with a CRIU or without one |
 //! | `hostile` | archives that are not what they say |
-//! | `containers` | one container: goes on, and the one it was goes on, too |
 //! | `archives` | what others read of an archive |
+//! | `containers` | one container: goes on, and the one it was goes on, too |
 //! | `pods` | several containers, as they are at one moment |
 //! | `crashes` | orlopd dies in the middle |
 //!
-//! The last four need a CRIU that can work on this kernel: feature `criu`, and `CRIU` names its program; `tests/criu.sh` finds one.
+//! The last ones need a CRIU that can work on this kernel: feature `criu`, and `CRIU` names its program; `tests/criu.sh` finds one.
 //!
 //! *Invariant:* each test has a daemon of its own, and ends with the proof that nothing is left.
 
-#[cfg(feature = "criu")]
 mod archives;
 #[cfg(feature = "criu")]
 mod containers;

@@ -107,3 +107,10 @@ pub(crate) fn played(name: &str, script: &str) -> Played {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("set");
     Played(path)
 }
+
+/// Starts a container that is restored.
+pub(crate) async fn started(stage: &mut Stage, id: &str) {
+    if let Err(status) = stage.client.start(id).await {
+        panic!("{}", status.message());
+    }
+}

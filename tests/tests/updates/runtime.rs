@@ -1,12 +1,10 @@
 //! `UpdateRuntimeConfig` and `RuntimeConfig`.
 
 use orlop_proto::runtime::v1::{
-    CgroupDriver, CheckpointContainerRequest, CheckpointPodRequest, NetworkConfig, RestorePodRequest,
-    RuntimeConfig, RuntimeConfigRequest, UpdateRuntimeConfigRequest,
+    CgroupDriver, NetworkConfig, RuntimeConfig, RuntimeConfigRequest, UpdateRuntimeConfigRequest,
 };
 use orlop_tests::cri::{Client, pod};
 use orlop_tests::daemon::Daemon;
-use orlop_tests::daemon::stage::Stage;
 use tonic::{Code, Status};
 
 async fn pod_cidr(client: &mut Client, cidr: &str) -> Result<(), Status> {
