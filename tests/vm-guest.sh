@@ -4,7 +4,7 @@ set -uo pipefail
 export RUST_BACKTRACE=0 TMPDIR=/tmp
 ip link set lo up
 # Pressure and tracing are as the kernel has them; what the tests load or bind is gone with the machine.
-modprobe -a bridge veth overlay nf_tables br_netfilter 2>/dev/null
+modprobe -a tun fuse bridge veth overlay nf_tables br_netfilter 2>/dev/null
 for entry in "$@"; do
   name=${entry%%=*} program=${entry#*=}
   echo "vm: suite $name on $(uname -r), PID 1 is $(cat /proc/1/comm)"

@@ -14,7 +14,7 @@ export VM_DIR
 out=var/test
 mkdir -p "$out"
 modes=${MODES:-plain systemd}
-suites=${SUITES:-lifecycle containers updates stats events streams fields security kernel count}
+suites=${SUITES:-resources lifecycle containers updates stats events streams fields security kernel count}
 # An emulated machine is many times slower than one of metal.
 limit=${LIMIT:-3000} patience=${PATIENCE:-5}
 

@@ -37,6 +37,7 @@ use crate::pods::{Core, Places, recover};
 use crate::room::Room;
 use crate::shims::Program;
 use crate::streams::{Door, tokens::Tokens};
+use crate::units::Units;
 
 /// The largest message of a pod with many mounts and annotations; kubelet's own limit.
 const LARGEST_MESSAGE: usize = 16 << 20;
@@ -123,6 +124,11 @@ async fn serve(
 ) -> Result<(), Report> {
     let (door, tokens) = Door::open(&config.streaming)?;
     let core = compose(config, plugins, places, tokens)?;
+    if core.node.systemd
+        && let Err(report) = core.units.begin_to_speak().await
+    {
+        tracing::warn!("containers cannot be started yet: {report}");
+    }
     let calls =
         Arc::new(Calls::new().map_err(|error| Report::new(Kind::Failed, "register metrics", "", error))?);
     Network::begin(&core)?;
@@ -193,6 +199,7 @@ fn compose(
         network,
         images,
         node,
+        units: Units::default(),
         shim,
         handlers,
         seccomp,
@@ -238,6 +245,12 @@ async fn leave_nothing(core: &Arc<Core>) {
         tracing::warn!("network not taken down: {report}");
     }
     Room::leave(&core.places.state);
+    if core.node.systemd {
+        let slice = orlop_cgroup::slice::name(&core.node.cgroup_parent);
+        if let Err(report) = core.units.stop(slice).await {
+            tracing::warn!("slice not stopped: {report}");
+        }
+    }
     core.node.remove_cgroups();
 }
 

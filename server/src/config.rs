@@ -137,10 +137,15 @@ pub(crate) struct Cgroup {
 }
 
 /// Who makes cgroups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum CgroupDriver {
+    /// systemd where it is PID 1 and cgroups are of version 2 alone; else the daemon.
+    #[default]
+    Auto,
     /// The daemon, as directories.
     Cgroupfs,
+    /// systemd, as units; the daemon below them.
+    Systemd,
 }
 
 /// `[storage]`
@@ -293,7 +298,7 @@ impl Default for Streaming {
 
 impl Default for Cgroup {
     fn default() -> Self {
-        Cgroup { parent: "orlop".into(), driver: CgroupDriver::Cgroupfs }
+        Cgroup { parent: "orlop".into(), driver: CgroupDriver::Auto }
     }
 }
 

@@ -115,7 +115,7 @@ impl RuntimeService for Edge {
         &self,
         _: Request<v1::RuntimeConfigRequest>,
     ) -> Answer<v1::RuntimeConfigResponse> {
-        self.look("RuntimeConfig", runtime::config::answer)
+        self.look("RuntimeConfig", || runtime::config::answer(&self.core))
     }
 
     async fn run_pod_sandbox(

@@ -48,6 +48,7 @@ mod room;
 mod serve;
 mod shims;
 mod streams;
+mod units;
 mod watched;
 
 use std::process::ExitCode;

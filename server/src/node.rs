@@ -4,13 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use orlop_cgroup::Hierarchies;
+use orlop_cgroup::{Hierarchies, Layout, slice};
 use orlop_model::id::PodId;
 use orlop_model::report::{Kind, Report};
 use orlop_spec::input::{CgroupLayout, Hierarchy};
 use orlop_spec::selinux::Policy;
 
-use crate::config::Config;
+use crate::config::{CgroupDriver, Config};
 use crate::cri::convert;
 
 /// What is known of the node.
@@ -30,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) hierarchies: Hierarchies,
     /// Cgroup below which pods live that name none.
     pub(crate) cgroup_parent: String,
+    /// Whether systemd makes what pods and containers are in.
+    pub(crate) systemd: bool,
     /// Files by which a shim leaves this daemon's cgroups.
     pub(crate) shim_cgroups: Vec<PathBuf>,
     /// The lowest `oom_score_adj` that the kernel grants a child of this daemon.
@@ -59,6 +61,14 @@ impl Node {
         let capabilities = bounding.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
         let adjustment = read("/proc/self/oom_score_adj")?.trim().parse().unwrap_or(0);
         let selinux = crate::pods::context::policy();
+        let systemd = systemd(config.cgroup.driver, &hierarchies)?;
+        let parent = &config.cgroup.parent;
+        let cgroup_parent = if systemd {
+            slice::expand(&slice::of_path(parent))
+                .map_err(|error| Report::new(Kind::BadRequest, "[cgroup] parent", parent.clone(), error))?
+        } else {
+            format!("/{}", parent.trim_matches('/'))
+        };
         Ok(Node {
             kernel_version: version(&uname.release().to_string_lossy()),
             layout: layout(&hierarchies),
@@ -67,7 +77,8 @@ impl Node {
             capabilities,
             shim_cgroups: Vec::new(),
             log_cap: config.log.container_cap,
-            cgroup_parent: format!("/{}", config.cgroup.parent.trim_matches('/')),
+            cgroup_parent,
+            systemd,
             oom_floor: if capabilities & CAP_SYS_RESOURCE == 0 { adjustment } else { -1000 },
             hierarchies,
             door: convert::Node::probe(version(&uname.release().to_string_lossy()), selinux.is_some()),
@@ -95,7 +106,38 @@ impl Node {
 
     /// The cgroup of a pod that names none.
     pub(crate) fn pod_cgroup(&self, pod: &PodId) -> String {
-        format!("{}/{pod}", self.cgroup_parent)
+        match slice::name(&self.cgroup_parent).strip_suffix(".slice").filter(|_| self.systemd) {
+            Some(stem) => format!("{}/{stem}-{pod}.slice", self.cgroup_parent),
+            None => format!("{}/{pod}", self.cgroup_parent),
+        }
+    }
+
+    /// The cgroup that a pod names, as a path: the name of a slice stands for where that lies.
+    ///
+    /// # Errors
+    /// If it is of the other driver.
+    pub(crate) fn named_cgroup(&self, parent: &str) -> Result<String, Report> {
+        const FIELD: &str = "config.linux.cgroup_parent";
+        let path = parent.trim_end_matches('/');
+        if !self.systemd && slice::is_slice(path) {
+            let cause = "it is a slice of systemd, and the cgroup driver here is cgroupfs";
+            return Err(Report::field(FIELD, parent, cause).advise(
+                "let kubelet take the driver from the runtime, or set [cgroup] driver = \"systemd\"",
+            ));
+        }
+        if !self.systemd {
+            return Ok(path.to_owned());
+        }
+        let advice = "let kubelet take the driver from the runtime, or set [cgroup] driver = \"cgroupfs\"";
+        let expanded = slice::expand(slice::name(path)).map_err(|_| {
+            Report::field(FIELD, parent, "the cgroup driver here is systemd, and it is no slice")
+                .advise(advice)
+        })?;
+        if path.trim_start_matches('/').contains('/') && expanded != path {
+            let cause = format!("systemd has this slice at {expanded}");
+            return Err(Report::field(FIELD, parent, cause));
+        }
+        Ok(expanded)
     }
 
     /// Takes the daemon's own cgroups away, where nothing is in them.
@@ -104,6 +146,27 @@ impl Node {
             for directory in self.hierarchies.directories(&path).unwrap_or_default() {
                 let _ = std::fs::remove_dir(directory);
             }
+        }
+    }
+}
+
+/// Whether systemd is to make units, and can.
+fn systemd(driver: CgroupDriver, hierarchies: &Hierarchies) -> Result<bool, Report> {
+    // sd_booted(3); the bus that everybody uses.
+    let runs = Path::new("/run/systemd/system").is_dir() && Path::new(crate::units::BUS).exists();
+    let unified = hierarchies.layout() == Layout::V2;
+    match driver {
+        CgroupDriver::Cgroupfs => Ok(false),
+        CgroupDriver::Auto => Ok(runs && unified),
+        CgroupDriver::Systemd if runs && unified => Ok(true),
+        CgroupDriver::Systemd => {
+            let cause = if runs {
+                format!("it needs cgroup v2 alone, and here is {}", hierarchies.layout().name())
+            } else {
+                "systemd is not PID 1 here, or its bus is not there".into()
+            };
+            Err(Report::new(Kind::Unsupported, "[cgroup] driver", "\"systemd\"", cause)
+                .advise("set it to \"auto\" or \"cgroupfs\""))
         }
     }
 }

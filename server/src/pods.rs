@@ -66,6 +66,7 @@ use crate::network::Network;
 use crate::node::Node;
 use crate::room::Room;
 use crate::shims::Program;
+use crate::units::Units;
 use table::Table;
 
 /// Everything that a deed may need.
@@ -75,6 +76,7 @@ pub(crate) struct Core {
     pub(crate) network: Network,
     pub(crate) images: Images,
     pub(crate) node: Node,
+    pub(crate) units: Units,
     pub(crate) shim: Program,
     pub(crate) handlers: std::sync::Arc<crate::handlers::Handlers>,
     pub(crate) seccomp: plan::Profiles,
@@ -95,13 +97,30 @@ pub(crate) struct Core {
 impl Core {
     /// The cgroup that a pod's containers are in; empty: the root.
     pub(crate) fn pod_cgroup(&self, pod: &pod::Pod) -> String {
+        if let Some(path) = pod.cgroup.get() {
+            return path.clone();
+        }
         let parent = pod.config.cgroup_parent.trim_end_matches('/');
-        if pod.config.cgroup_parent.is_empty() { self.node.pod_cgroup(&pod.id) } else { parent.to_owned() }
+        if parent.is_empty() && pod.config.cgroup_parent.is_empty() {
+            self.node.pod_cgroup(&pod.id)
+        } else {
+            parent.to_owned()
+        }
     }
 
     /// A container's own cgroup.
     pub(crate) fn container_cgroup(&self, container: &container::Container) -> String {
-        format!("{}/{}", self.pod_cgroup(&container.pod), container.id)
+        let pod = self.pod_cgroup(&container.pod);
+        match self.scope(container) {
+            Some(scope) => format!("{pod}/{scope}"),
+            None => format!("{pod}/{}", container.id),
+        }
+    }
+
+    /// The unit of systemd that a container is in, where its pod is in a slice.
+    pub(crate) fn scope(&self, container: &container::Container) -> Option<String> {
+        let slice = orlop_cgroup::slice::is_slice(&self.pod_cgroup(&container.pod));
+        slice.then(|| format!("orlop-{}.scope", container.id))
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use orlop_cgroup::{Error, act};
-use orlop_wire::plan::{Cgroup, Oom};
+use orlop_wire::plan::{Cgroup, Oom, Plan};
 use orlop_wire::record::Failure;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -47,10 +47,14 @@ fn failure(error: &Error) -> Failure {
     }
 }
 
-/// Ends every process in a cgroup and below.
-pub(crate) fn kill(directory: &CStr) {
-    // It says that some are left, since it does not wait; the loop sees their ends.
-    let _ = act::kill(path(directory), Duration::ZERO);
+/// Ends every process in these cgroups and below, by the one of them that can do it best.
+pub(crate) fn kill_all(unified: Option<&CStr>, cgroups: &[Cgroup]) {
+    let own = cgroups.iter().filter(|cgroup| !cgroup.keep).map(|cgroup| path(&cgroup.directory));
+    let own: Vec<&Path> = own.collect();
+    if let Some(directory) = act::ending(unified.map(path), &own) {
+        // It says that some are left, since it does not wait; the loop sees their ends.
+        let _ = act::kill(directory, Duration::ZERO);
+    }
 }
 
 /// Removes those that are not kept, with what is below them. Whether all are gone: a process that is still ending keeps its
@@ -60,10 +64,33 @@ pub(crate) fn remove(cgroups: &[Cgroup]) -> bool {
     its_own.filter(|cgroup| act::remove(path(&cgroup.directory), Duration::ZERO).is_err()).count() == 0
 }
 
-/// How many processes the kernel has killed for want of memory.
-pub(crate) fn oom_kills(oom: &Oom) -> u64 {
+/// Removes the container's own; whether all are gone. A unit's is left to systemd, which would not see that it is empty if it were
+/// gone before it looks.
+pub(crate) fn remove_own(plan: &Plan) -> bool {
+    match plan.oom {
+        Oom::Unit { .. } => true,
+        Oom::Nowhere | Oom::V1 { .. } | Oom::V2 { .. } => remove(&plan.cgroups),
+    }
+}
+
+/// How many processes the kernel has killed for want of memory; execs' own are not counted where they are told apart.
+///
+/// A unit's directory may be gone already. Then what was counted above it since `before` stands for it.
+pub(crate) fn oom_kills(oom: &Oom, before: u64) -> u64 {
     match oom {
         Oom::Nowhere => 0,
-        Oom::V1 { directory } | Oom::V2 { directory } => act::oom_kills(path(directory)).unwrap_or(0),
+        Oom::V1 { directory } | Oom::V2 { directory } => act::own_oom_kills(path(directory)).unwrap_or(0),
+        Oom::Unit { directory, .. } => match act::own_oom_kills(path(directory)) {
+            Ok(kills) if kills > 0 || act::exists(path(directory)) => kills,
+            Ok(_) | Err(_) => oom_kills_above(oom).saturating_sub(before),
+        },
+    }
+}
+
+/// What is counted above a unit; 0 where it is no unit.
+pub(crate) fn oom_kills_above(oom: &Oom) -> u64 {
+    match oom {
+        Oom::Nowhere | Oom::V1 { .. } | Oom::V2 { .. } => 0,
+        Oom::Unit { above, .. } => act::oom_kills(path(above)).unwrap_or(0),
     }
 }

@@ -13,6 +13,18 @@ use rustix::process::{DumpableBehavior, WaitId, WaitIdOptions, set_dumpable_beha
 use crate::birth::{self, Born};
 use crate::record::failure;
 
+/// Is in a cgroup until the other end of the pipe that it was handed is closed by all who have it. systemd makes a scope of a
+/// process that is there, and the container's first is not yet.
+pub(crate) fn place() -> ExitCode {
+    let Ok(handed) = orlop_sys::process::take_handed(1) else { return ExitCode::FAILURE };
+    let mut byte = [0];
+    while handed
+        .first()
+        .is_some_and(|pipe| matches!(rustix::io::read(pipe, &mut byte), Ok(1..) | Err(Errno::INTR)))
+    {}
+    ExitCode::SUCCESS
+}
+
 /// Makes the namespace and its first process, says that process's number (4 bytes) over the control socket, and leaves it alone. With
 /// `user` the last of the namespaces is a user namespace, which is to own the new one.
 pub(crate) fn run(directory: &str, handed: &str, user: bool) -> ExitCode {

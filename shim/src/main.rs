@@ -44,13 +44,14 @@ fn main() -> ExitCode {
         [_, "init", directory, handed] => hold::run(directory, handed, false),
         [_, "init", directory, handed, "user"] => hold::run(directory, handed, true),
         [_, "spaces", uids, gids, kinds, sysctls @ ..] => spaces::run(uids, gids, kinds, sysctls),
+        [_, "place"] => hold::place(),
         [_, "--version"] => {
             println!("orlop-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         _ => {
             eprintln!(
-                "usage: orlop-shim run DIRECTORY | delete DIRECTORY | init DIRECTORY N [user] | spaces UID_MAP GID_MAP KINDS [PATH VALUE]... | --version\nIt is started by orlopd, with descriptors that only orlopd has."
+                "usage: orlop-shim run DIRECTORY | delete DIRECTORY | init DIRECTORY N [user] | spaces UID_MAP GID_MAP KINDS [PATH VALUE]... | place | --version\nIt is started by orlopd, with descriptors that only orlopd has."
             );
             ExitCode::from(2)
         }

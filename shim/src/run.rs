@@ -117,8 +117,9 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
     let log = open_log(&plan.stdio)?;
     stages.mark("shim");
     let console = begin_runtime(plan.runtime.as_ref())?;
+    let oom_kills_before = crate::cgroups::oom_kills_above(&plan.oom);
     let born = launch(&plan, &slots, log, poll, &mut stages).inspect_err(|_| {
-        crate::cgroups::remove(&plan.cgroups);
+        crate::cgroups::remove_own(&plan);
     })?;
     let Launched { first, mut poll, log, stdin } = born;
     let commands = if plan.runtime.is_some() { Commands::begun(console) } else { Commands::default() };
@@ -136,6 +137,7 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
         master: None,
         born: None,
         ending: None,
+        oom_kills_before,
         stages,
         commands,
     };

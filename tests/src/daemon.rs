@@ -2,6 +2,7 @@
 //!
 //! | room | what it is for |
 //! | --- | --- |
+//! | [`limits`] | limits as the kernel has them, on every layout of cgroups |
 //! | [`number`] | what makes an instance's names and networks its own |
 //! | [`traces`] | all that an instance has on this machine, and its removal by force |
 //! | [`verbs`] | the calls of CRI in short |
@@ -13,6 +14,7 @@
 //! *Invariant:* a test that fails leaves nothing: what it made is taken away when its [`Daemon`] is dropped. Only what bears the
 //! instance's own names is ever touched.
 
+pub mod limits;
 pub mod number;
 pub mod stage;
 pub mod stock;

@@ -66,9 +66,9 @@ impl Leaks {
             Trace::Link(name) => *name == daemon.traces.bridge,
             Trace::Table(_) => true,
             Trace::Cgroup(path) => {
-                path.ends_with(&daemon.traces.cgroup)
-                    || path.ends_with(Path::new(&daemon.traces.cgroup).join("shims"))
-                    || path.ends_with(Path::new(&daemon.traces.cgroup).join("cni"))
+                let of_daemon = path.ends_with("shims") || path.ends_with("cni");
+                daemon.traces.is_parent(path)
+                    || (of_daemon && path.parent().is_some_and(|above| daemon.traces.is_parent(above)))
             }
             Trace::Process(pid, _) => *pid == daemon.pid(),
             Trace::Netns(_) | Trace::File(_) => false,

@@ -5,12 +5,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use orlop_sys::bpf;
 use orlop_wire::plan::Cgroup;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -44,14 +47,33 @@ pub fn apply(cgroups: &[Cgroup]) -> Result<(), Error> {
         make(directory)?;
         for write in &cgroup.writes {
             let file = directory.join(std::ffi::OsStr::from_bytes(write.file.as_bytes()));
-            let written = put(&file, write.value.as_bytes());
+            let written = put(&file, write.value.as_bytes()).and_then(|()| holds(&file));
             if let (Err(source), true) = (written, write.required) {
                 let value = write.value.to_string_lossy().into_owned();
                 return Err(Error::Write { file, value, source });
             }
         }
+        if !cgroup.devices.is_empty() {
+            judge(directory, &cgroup.devices)?;
+        }
     }
     Ok(())
+}
+
+/// Has a program (see [`crate::devices::program`]) judge devices in a cgroup of the unified hierarchy. One of ours that is there
+/// is replaced at once, so that there is no moment without; those of others (systemd's) judge beside it.
+///
+/// # Errors
+/// [`Error::Devices`].
+pub fn judge(directory: &Path, program: &[u8]) -> Result<(), Error> {
+    let attach = || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let cgroup = rustix::fs::open(directory, flags, Mode::empty())?;
+        let program = bpf::load_device_program(program)?;
+        let earlier = bpf::attached_device_program(cgroup.as_fd())?;
+        bpf::attach_device_program(cgroup.as_fd(), program.as_fd(), earlier.as_ref().map(AsFd::as_fd))
+    };
+    attach().map_err(|errno: Errno| Error::Devices { directory: directory.to_owned(), source: errno.into() })
 }
 
 /// Puts a process into a cgroup.
@@ -67,6 +89,15 @@ pub fn enter(directory: &Path, process: u32) -> Result<(), Error> {
 /// One write(2), which is how the kernel takes a value: never created, never cut.
 pub(crate) fn put(file: &Path, value: &[u8]) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value)
+}
+
+/// Whether what was written to a file holds: a partition of CPUs is taken in any case, and then says why it is none.
+pub(crate) fn holds(file: &Path) -> io::Result<()> {
+    if !file.ends_with("cpuset.cpus.partition") {
+        return Ok(());
+    }
+    let said = fs::read_to_string(file)?;
+    if said.contains("invalid") { Err(io::Error::other(said.trim().to_owned())) } else { Ok(()) }
 }
 
 /// Whether the cgroup is there.
@@ -105,6 +136,27 @@ pub fn kill(directory: &Path, patience: Duration) -> Result<(), Error> {
             return Err(Error::Write { file: directory.join("cgroup.kill"), value: "1".into(), source });
         }
     };
+    // What is frozen cannot fork away from the list; killed it ends when it is let go.
+    let freezer = directory.join("freezer.state");
+    let frozen = !at_once && put(&freezer, b"FROZEN").is_ok();
+    let outcome = kill_below(
+        directory,
+        at_once,
+        || {
+            if frozen {
+                let _ = put(&freezer, b"THAWED");
+            }
+        },
+        deadline,
+    );
+    if frozen {
+        let _ = put(&freezer, b"THAWED");
+    }
+    outcome
+}
+
+/// Kills whatever is listed in a cgroup and below it, unless the kernel does it `at_once`, until nothing is.
+fn kill_below(directory: &Path, at_once: bool, killed: impl Fn(), deadline: Instant) -> Result<(), Error> {
     loop {
         let mut left = Vec::new();
         for place in tree(directory) {
@@ -116,6 +168,7 @@ pub fn kill(directory: &Path, patience: Duration) -> Result<(), Error> {
             }
             left.extend(listed);
         }
+        killed();
         if left.is_empty() {
             return Ok(());
         }
@@ -195,14 +248,36 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// How many processes of the cgroup the kernel has killed for want of memory, on either version; 0 if it is not there.
+/// The directory by which all processes of a container are ended, of those that it has: the unified one, which does it at once;
+/// else the freezer's, which holds them meanwhile; else any.
+#[must_use]
+pub fn ending<'a>(unified: Option<&'a Path>, all: &[&'a Path]) -> Option<&'a Path> {
+    let is_freezer = |directory: &&&Path| directory.iter().any(|part| part == "freezer");
+    unified.or_else(|| all.iter().find(is_freezer).or(all.first()).copied())
+}
+
+/// How many processes of the cgroup the kernel has killed for want of memory, on either version, and of all below it; 0 if it is
+/// not there.
 ///
-/// v1: `oom_kill` of `memory.oom_control`; v2: of `memory.events`.
+/// v1: `oom_kill` of `memory.oom_control`, which knows of its own alone; v2: of `memory.events`.
 ///
 /// # Errors
 /// [`Error::Read`].
 pub fn oom_kills(directory: &Path) -> Result<u64, Error> {
-    for name in ["memory.events", "memory.oom_control"] {
+    oom_kills_by(directory, &["memory.events", "memory.oom_control"])
+}
+
+/// The same without those of the cgroups below it: `memory.events.local` on v2. An exec has a cgroup of its own there, and a
+/// container is not killed with it.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn own_oom_kills(directory: &Path) -> Result<u64, Error> {
+    oom_kills_by(directory, &["memory.events.local", "memory.events", "memory.oom_control"])
+}
+
+fn oom_kills_by(directory: &Path, names: &[&str]) -> Result<u64, Error> {
+    for name in names {
         let file = directory.join(name);
         match fs::read_to_string(&file) {
             Ok(text) => {

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::Error;
 
 /// Controllers of v1; other options of a mount (`xattr`, `release_agent=...`) are none.
-const CONTROLLERS: [&str; 14] = [
+const CONTROLLERS: [&str; 15] = [
     "blkio",
     "cpu",
     "cpuacct",
@@ -29,6 +30,7 @@ const CONTROLLERS: [&str; 14] = [
     "net_prio",
     "perf_event",
     "pids",
+    "rdma",
 ];
 
 /// Which kinds of hierarchy there are.
@@ -70,6 +72,8 @@ pub struct Hierarchies {
     swap: bool,
     /// Sizes of huge pages, as the names of files have them (`2MB`).
     page_sizes: Vec<String>,
+    /// Files that a cgroup below the root of the unified tree has, and whether they can be written.
+    files: BTreeMap<String, bool>,
 }
 
 impl Hierarchies {
@@ -88,6 +92,7 @@ impl Hierarchies {
         if let Some(unified) = &found.unified {
             let controllers = fs::read_to_string(unified.join("cgroup.controllers")).unwrap_or_default();
             found.v2 = controllers.split_whitespace().map(str::to_owned).collect();
+            found.files = files(unified);
         }
         found.swap =
             found.v1.get("memory").is_some_and(|memory| memory.join("memory.memsw.limit_in_bytes").exists());
@@ -147,6 +152,24 @@ impl Hierarchies {
         self.v2.contains(controller)
     }
 
+    /// Whether a file of the unified tree's cgroups can be written; none if there is none, or no cgroup there shows its controller.
+    #[must_use]
+    pub fn is_writable(&self, file: &str) -> Option<bool> {
+        self.files.get(file).copied()
+    }
+
+    /// Whether the unified tree's cgroups show files of the controller that this one would be of: then one that they have not is none.
+    #[must_use]
+    pub fn knows_files_like(&self, file: &str) -> bool {
+        let controller = file.split('.').next().unwrap_or_default();
+        self.files.keys().any(|name| {
+            name.strip_prefix(controller).is_some_and(|rest| {
+                // Pressure is shown without the controller, too.
+                rest.starts_with('.') && rest != ".pressure" && rest != ".stat" && !rest.starts_with(".stat.")
+            })
+        })
+    }
+
     /// Whether v1's memory controller counts swap.
     #[must_use]
     pub fn counts_swap(&self) -> bool {
@@ -194,6 +217,19 @@ impl Hierarchies {
             self.unified().filter(|_| with_unified).map(|mount| mount.join(&below).join("cgroup.procs"));
         v1.chain(unified).map(|file| c_path(&file)).collect()
     }
+}
+
+/// What the first cgroup below the root has, which stands for all: of files there is no other list.
+fn files(unified: &Path) -> BTreeMap<String, bool> {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    let Some(first) = entries(unified).find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) else {
+        return BTreeMap::new();
+    };
+    let file = |entry: fs::DirEntry| {
+        let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+        Some((entry.file_name().into_string().ok()?, metadata.permissions().mode() & 0o200 != 0))
+    };
+    entries(&first.path()).filter_map(file).collect()
 }
 
 /// Entries `hugepages-2048kB`, as the hugetlb controller writes their sizes (`mem_fmt` of mm/hugetlb_cgroup.c).

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`hierarchy`] | what is mounted here, and where a controller lives |
 //! | [`mod@plan`] | limits become directories and values, in an order that the kernel accepts |
+//! | [`devices`] | which devices may be used: by rules, or by a program |
+//! | [`slice`] | where systemd puts its units |
 //! | [`update`] | limits of a cgroup in use become others |
 //! | [`act`] | making, ending and removing |
 //! | [`freeze`] | processes that stand still, and go on |
@@ -16,9 +18,11 @@
 
 pub mod act;
 pub mod count;
+pub mod devices;
 pub mod freeze;
 pub mod hierarchy;
 pub mod plan;
+pub mod slice;
 pub mod update;
 
 use std::io;
@@ -26,8 +30,9 @@ use std::path::PathBuf;
 
 use orlop_model::report::{Kind, Report};
 
+pub use devices::{Access, DeviceRule};
 pub use hierarchy::{Hierarchies, Layout};
-pub use plan::{Access, DeviceRule, Devices, Planned, plan, unsupported};
+pub use plan::{Devices, Planned, plan, unsupported};
 
 /// Something that could not be done to a cgroup.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,14 @@ pub enum Error {
         file: PathBuf,
         /// What was to be written.
         value: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel did not take the program that judges devices.
+    #[error("judge devices in cgroup {}", directory.display())]
+    Devices {
+        /// Where.
+        directory: PathBuf,
         /// What the kernel said.
         source: io::Error,
     },
@@ -110,6 +123,9 @@ impl From<Error> for Report {
             Error::Make { directory, .. } => (Kind::Failed, "make cgroup", directory.display().to_string()),
             Error::Write { file, value, .. } => {
                 (Kind::Failed, "cgroup limit", format!("{} = {value}", file.display()))
+            }
+            Error::Devices { directory, .. } => {
+                (Kind::Failed, "cgroup devices", directory.display().to_string())
             }
             Error::InUse { directory, .. } => {
                 (Kind::WrongState, "cgroup limit", directory.display().to_string())

@@ -9,15 +9,18 @@
 mod v1;
 mod v2;
 
+pub use v2::weight;
+
 use std::ffi::CString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use orlop_model::container::Resources;
+use orlop_model::container::{Further, Resources};
 use orlop_model::report::{Kind, Report};
 use orlop_wire::plan::{Cgroup, CgroupWrite, Oom};
 
 use crate::Error;
+use crate::devices::{DeviceRule, program};
 use crate::hierarchy::{Hierarchies, c_path, relative};
 
 /// What a container gets.
@@ -40,57 +43,10 @@ pub struct Planned {
 pub enum Devices {
     /// They are among the values.
     Written,
-    /// Here a BPF program has to be attached to the unified directory (`BPF_CGROUP_DEVICE`); the plan does not hold it.
-    NeedProgram,
-}
-
-/// What may be done to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Read from.
-    pub read: bool,
-    /// Written to.
-    pub write: bool,
-    /// Made by mknod(2).
-    pub make: bool,
-}
-
-impl Access {
-    /// All three.
-    pub const ALL: Access = Access { read: true, write: true, make: true };
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (letter, given) in [("r", self.read), ("w", self.write), ("m", self.make)] {
-            f.write_str(if given { letter } else { "" })?;
-        }
-        Ok(())
-    }
-}
-
-/// A rule of the device controller; of several, the last that fits decides. Begin with [`DeviceRule::NONE`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceRule {
-    /// Whether it allows or denies.
-    pub allow: bool,
-    /// A block device, or a character device; none: both, and then every number and access is meant.
-    pub block: Option<bool>,
-    /// Major number; none: any.
-    pub major: Option<u32>,
-    /// Minor number; none: any.
-    pub minor: Option<u32>,
-    /// What of it.
-    pub access: Access,
-}
-
-impl DeviceRule {
-    /// No device at all.
-    pub const NONE: DeviceRule =
-        DeviceRule { allow: false, block: None, major: None, minor: None, access: Access::ALL };
-    /// Every device: what privileged containers have.
-    pub const EVERY: DeviceRule =
-        DeviceRule { allow: true, block: None, major: None, minor: None, access: Access::ALL };
+    /// A program judges them, which is attached to the unified directory.
+    Program,
+    /// Nothing here can: there is no cgroup of either kind.
+    Nowhere,
 }
 
 /// The cgroups of a container at `path` (`/parent/id`), with its limits.
@@ -127,10 +83,18 @@ pub fn plan(
         cgroups.extend(v2::parents(hierarchies, mount, &below, resources)?);
         let directory = mount.join(&below);
         unified = Some(c_path(&directory)?);
-        own.push(cgroup(&directory, v2::writes(hierarchies, resources)?, false)?);
+        let mut group = cgroup(&directory, v2::writes(hierarchies, resources)?, false)?;
+        if hierarchies.v1("devices").is_none() {
+            group.devices = program(devices);
+        }
+        own.push(group);
     }
     cgroups.append(&mut own);
-    let devices = if hierarchies.v1("devices").is_some() { Devices::Written } else { Devices::NeedProgram };
+    let devices = match (hierarchies.v1("devices"), &unified) {
+        (Some(_), _) => Devices::Written,
+        (None, Some(_)) => Devices::Program,
+        (None, None) => Devices::Nowhere,
+    };
     Ok(Planned {
         cgroups,
         procs: hierarchies.procs(path, false)?,
@@ -146,13 +110,19 @@ fn oom(hierarchies: &Hierarchies, below: &Path) -> Result<Oom, Error> {
     }
     match hierarchies.unified() {
         Some(unified) if hierarchies.in_unified("memory") => {
-            Ok(Oom::V2 { directory: c_path(&unified.join(below))? })
+            let directory = c_path(&unified.join(below))?;
+            match below.parent() {
+                Some(above) if below.extension().is_some_and(|extension| extension == "scope") => {
+                    Ok(Oom::Unit { directory, above: c_path(&unified.join(above))? })
+                }
+                Some(_) | None => Ok(Oom::V2 { directory }),
+            }
         }
         Some(_) | None => Ok(Oom::Nowhere),
     }
 }
 
-/// The first limit asked for that no controller of this machine can give.
+/// The first limit asked for that this machine cannot give, by the field that asks for it.
 #[must_use]
 pub fn unsupported(hierarchies: &Hierarchies, resources: &Resources) -> Option<Report> {
     let pages = resources.hugepages.iter().find(|(_, bytes)| *bytes > 0);
@@ -171,9 +141,61 @@ pub fn unsupported(hierarchies: &Hierarchies, resources: &Resources) -> Option<R
             return Some(refuse(&format!("linux.resources.{field}"), hierarchies, controller));
         }
     }
-    let strange = resources.unified.keys().find(|file| !v2::takes(hierarchies, file))?;
-    let controller = strange.split('.').next().unwrap_or_default();
-    Some(refuse(&format!("linux.resources.unified[{strange:?}]"), hierarchies, controller))
+    resources.unified.keys().find_map(|file| strange(hierarchies, file)).or_else(|| {
+        let further = resources.further.as_deref()?;
+        beyond(hierarchies, further)
+    })
+}
+
+/// A file of [`Resources::unified`] that cannot be written here.
+fn strange(hierarchies: &Hierarchies, file: &str) -> Option<Report> {
+    let field = format!("linux.resources.unified[{file:?}]");
+    if !v2::takes(hierarchies, file) {
+        let controller = file.split('.').next().unwrap_or_default();
+        return Some(refuse(&field, hierarchies, controller));
+    }
+    let cause = match hierarchies.is_writable(file) {
+        Some(false) => "this file says something and takes nothing",
+        None if hierarchies.knows_files_like(file) => "the kernel's controller has no such file",
+        Some(true) | None => return None,
+    };
+    Some(Report::new(Kind::BadRequest, field, "", cause))
+}
+
+/// The first of what CRI has no word for that cannot be had here.
+fn beyond(hierarchies: &Hierarchies, further: &Further) -> Option<Report> {
+    let io = &further.block_io;
+    let rates = [&io.read_bps, &io.write_bps, &io.read_iops, &io.write_iops];
+    let limited = rates.iter().any(|devices| !devices.is_empty());
+    let any_io = limited || io.weight.is_some() || !io.weight_devices.is_empty();
+    let v1 = |controller: &str| hierarchies.v1(controller).is_some();
+    let either = |v1_name: &str, name: &str| v1(v1_name) || hierarchies.in_unified(name);
+    let realtime = further.cpu_realtime_runtime != 0 || further.cpu_realtime_period != 0;
+    let asked = [
+        ("cpu.realtimeRuntime", "cpu", realtime, v1("cpu")),
+        ("cpu.burst", "cpu", further.cpu_burst.is_some(), hierarchies.has("cpu")),
+        ("cpu.idle", "cpu", further.cpu_idle.is_some(), hierarchies.has("cpu")),
+        ("memory.reservation", "memory", further.memory_reservation > 0, hierarchies.has("memory")),
+        ("memory.swappiness", "memory", further.memory_swappiness.is_some(), v1("memory")),
+        ("memory.disableOOMKiller", "memory", further.memory_disable_oom_killer, v1("memory")),
+        ("pids.limit", "pids", further.pids_limit.is_some(), hierarchies.has("pids")),
+        ("blockIO", "io", any_io, either("blkio", "io")),
+        ("blockIO.leafWeight", "blkio", io.leaf_weight.is_some(), v1("blkio")),
+        ("rdma", "rdma", !further.rdma.is_empty(), hierarchies.has("rdma")),
+    ];
+    let (field, controller, ..) = asked.into_iter().find(|(_, _, asked, can)| *asked && !can)?;
+    let field = format!("linux.resources.{field}");
+    if hierarchies.in_unified(controller) && controller != "blkio" {
+        let cause = format!("the {controller} controller of cgroup v2 has no such limit");
+        return Some(Report::new(Kind::Unsupported, field, "", cause).advise("drop it"));
+    }
+    Some(refuse(&field, hierarchies, controller))
+}
+
+/// `pids.max` by [`Further`]; 0 and less: no limit.
+fn pids_limit(resources: &Resources) -> Option<String> {
+    let limit = resources.further.as_ref()?.pids_limit?;
+    Some(if limit > 0 { limit.to_string() } else { "max".into() })
 }
 
 fn refuse(field: &str, hierarchies: &Hierarchies, controller: &str) -> Report {
@@ -189,7 +211,7 @@ fn refuse(field: &str, hierarchies: &Hierarchies, controller: &str) -> Report {
 }
 
 fn cgroup(directory: &Path, writes: Vec<CgroupWrite>, keep: bool) -> Result<Cgroup, Error> {
-    Ok(Cgroup { directory: c_path(directory)?, writes, keep })
+    Ok(Cgroup { directory: c_path(directory)?, writes, keep, devices: Vec::new() })
 }
 
 fn write(file: impl Into<String>, value: impl fmt::Display, required: bool) -> Result<CgroupWrite, Error> {

@@ -124,7 +124,7 @@ pub fn change(changes: &[Change]) -> Result<Undo, Error> {
     let mut undo = Undo::default();
     for change in changes {
         let before = fs::read_to_string(&change.file);
-        match act::put(&change.file, change.value.as_bytes()) {
+        match act::put(&change.file, change.value.as_bytes()).and_then(|()| act::holds(&change.file)) {
             Ok(()) => undo.before.extend(before.ok().map(|before| (change.file.clone(), before))),
             Err(_) if !change.required => {}
             Err(source) => {

@@ -161,26 +161,49 @@ fn a_kill_for_want_of_memory_is_counted() {
     assert!(act::oom_kills(&directory).expect("read") >= 1);
 }
 
+const NULL: DeviceRule = DeviceRule {
+    allow: true,
+    block: Some(false),
+    major: Some(1),
+    minor: Some(3),
+    access: Access { read: true, write: true, make: false },
+};
+const ZERO: DeviceRule = DeviceRule { minor: Some(5), ..NULL };
+
 #[test]
 fn a_device_that_is_denied_cannot_be_opened() {
     let parent = Parent::new("devices");
-    if parent.hierarchies.v1("devices").is_none() {
-        let planned =
-            plan(&parent.hierarchies, "/a", &Resources::default(), &[DeviceRule::NONE]).expect("a plan");
-        assert_eq!(planned.devices, orlop_cgroup::Devices::NeedProgram);
-        return;
-    }
-    let null = DeviceRule {
-        allow: true,
-        block: Some(false),
-        major: Some(1),
-        minor: Some(3),
-        access: Access { read: true, write: true, make: false },
-    };
-    let path = parent.container(&Resources::default(), &[DeviceRule::NONE, null]);
+    let path = parent.container(&Resources::default(), &[DeviceRule::NONE, NULL]);
     let runs = |script: &str| parent.shell(&path, script).wait().expect("reaped").success();
     assert!(runs("true < /dev/null"));
     assert!(!runs("true < /dev/zero"));
+}
+
+#[test]
+fn a_program_judges_devices_where_there_is_a_unified_tree_and_is_replaced_at_once() {
+    let parent = Parent::new("program");
+    let path = parent.container(&Resources::default(), &[DeviceRule::EVERY]);
+    let unified = parent.hierarchies.unified().expect("this machine has a unified tree").join(&path[1..]);
+    let judge = |rules: &[DeviceRule]| act::judge(&unified, &orlop_cgroup::devices::program(rules));
+    let runs = |script: &str| parent.shell(&path, script).wait().expect("reaped").success();
+    assert!(runs("true < /dev/null && true < /dev/zero"));
+    judge(&[DeviceRule::NONE, NULL]).expect("the kernel takes it");
+    assert!(runs("true < /dev/null") && !runs("true < /dev/zero"));
+    // In the place of the other: both together would allow neither.
+    judge(&[DeviceRule::NONE, ZERO]).expect("the kernel takes it");
+    assert!(runs("true < /dev/zero") && !runs("true < /dev/null"));
+    // Of cgroups below, too.
+    let below = format!("{path}/below");
+    for directory in parent.directories(&below) {
+        act::make(&directory).expect("made");
+        for file in ["cpuset.mems", "cpuset.cpus"] {
+            if let Ok(value) = std::fs::read_to_string(directory.with_file_name(file)) {
+                let _ = std::fs::write(directory.join(file), value);
+            }
+        }
+    }
+    let runs = |script: &str| parent.shell(&below, script).wait().expect("reaped").success();
+    assert!(runs("true < /dev/zero") && !runs("true < /dev/null"));
 }
 
 #[test]

@@ -197,7 +197,12 @@ impl Scene {
                 place: PathBuf::from("/run/orlop/root"),
             },
             layout: &self.node.cgroups,
-            cgroups: vec![Cgroup { directory: own("memory"), writes: vec![limit], keep: false }],
+            cgroups: vec![Cgroup {
+                directory: own("memory"),
+                writes: vec![limit],
+                keep: false,
+                devices: vec![],
+            }],
             enter: vec![CString::new("/sys/fs/cgroup/memory/kubepods/pod1/main/tasks").expect("no NUL")],
             unified: None,
             oom: Oom::V1 { directory: own("memory") },

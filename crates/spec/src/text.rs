@@ -19,17 +19,20 @@ pub fn plan(plan: &Plan) -> String {
     lines.push(format!("clone {}", namespaces(plan.clone_flags)));
     lines.extend(plan.pid_slot.map(|slot| format!("born in pid namespace of slot {slot}")));
     lines.extend(plan.shim_cgroups.iter().map(|procs| format!("shim in {}", shown(procs))));
-    for Cgroup { directory, writes, keep } in &plan.cgroups {
+    for Cgroup { directory, writes, keep, devices } in &plan.cgroups {
         lines.push(format!("cgroup {}{}", shown(directory), if *keep { " (kept)" } else { "" }));
         for write in writes {
             let optional = if write.required { "" } else { " (if there)" };
             lines.push(format!("    {} = {}{optional}", shown(&write.file), shown(&write.value)));
         }
+        if !devices.is_empty() {
+            lines.push(format!("    devices judged by {} instructions", devices.len() / 8));
+        }
     }
     lines.extend(plan.unified.iter().map(|directory| format!("cloned into {}", shown(directory))));
     match &plan.oom {
         Oom::Nowhere => {}
-        Oom::V1 { directory } | Oom::V2 { directory } => {
+        Oom::V1 { directory } | Oom::V2 { directory } | Oom::Unit { directory, .. } => {
             lines.push(format!("out of memory seen in {}", shown(directory)));
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! | room | what it is for |
 //! | --- | --- |
+//! | [`bpf`] | bpf(2): programs that judge devices |
 //! | [`mount`] | `mount_setattr(2)` |
 //! | [`process`] | `posix_spawn(3)` with descriptors, `close_range(2)`, inherited descriptors |
 //! | [`signal`] | masks, dispositions, signalfd(2), signals to a pidfd |
@@ -12,6 +13,7 @@
 //! fact that makes it sound stands above it.
 #![expect(unsafe_code, reason = "this is the room for it")]
 
+pub mod bpf;
 pub mod mount;
 pub mod namespace;
 pub mod process;

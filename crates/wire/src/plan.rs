@@ -92,6 +92,8 @@ pub struct Cgroup {
     pub writes: Vec<CgroupWrite>,
     /// Whether it stays when the container has gone: a parent, which others share.
     pub keep: bool,
+    /// Judges devices in it: eBPF, 8 bytes an instruction as `struct bpf_insn`; empty: nothing does. Of the unified hierarchy only.
+    pub devices: Vec<u8>,
 }}
 
 wire! {
@@ -117,10 +119,18 @@ pub enum Oom {
         /// The container's directory in the memory hierarchy.
         directory: CString,
     },
-    /// cgroup v2: `oom_kill` in `memory.events` of this directory.
+    /// cgroup v2: `oom_kill` in `memory.events.local` of this directory.
     2 => V2 {
         /// The container's directory.
         directory: CString,
+    },
+    /// The same of a unit of systemd, which takes the directory away as soon as nobody is in it; then in `memory.events` of the one
+    /// above, which counts what is below.
+    3 => Unit {
+        /// The container's directory.
+        directory: CString,
+        /// The pod's.
+        above: CString,
     },
 }}
 

@@ -46,7 +46,7 @@ keys! {
     streaming.tls_key = optional_path, "an absolute path without .., or \"\" for plain http";
     metrics.address = listen, "ADDRESS:PORT, [ADDRESS]:PORT, unix:PATH, or \"\"";
     cgroup.parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";
-    cgroup.driver = cgroup_driver, "\"cgroupfs\"";
+    cgroup.driver = cgroup_driver, "\"auto\", \"cgroupfs\", \"systemd\"";
     storage.driver = storage_driver, "\"overlay\"";
     log.level = level, "\"error\", \"warn\", \"info\", \"debug\", \"trace\"";
     log.container_cap = size, "bytes, or a number with KiB, MiB, GiB: \"512MiB\"; 0 for no cap";

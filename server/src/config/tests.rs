@@ -69,10 +69,10 @@ const BAD: &[(&str, usize, &str, &str)] = &[
     ("[cgroup]\nparent = \"/\"\n", 2, "cgroup.parent", "below the root"),
     ("[cgroup]\nparent = \"a/../b\"\n", 2, "cgroup.parent", "below the root"),
     (
-        "[cgroup]\ndriver = \"systemd\"\n",
+        "[cgroup]\ndriver = \"openrc\"\n",
         2,
         "cgroup.driver",
-        "not served by this version; allowed: \"cgroupfs\"",
+        "\"openrc\" is not known; allowed: \"auto\", \"cgroupfs\", \"systemd\"",
     ),
     ("[storage]\ndriver = \"btrfs\"\n", 2, "storage.driver", "allowed: \"overlay\""),
     ("[log]\nlevel = \"loud\"\n", 2, "log.level", "\"loud\" is not known; allowed: \"error\""),
@@ -122,7 +122,7 @@ tls_key = "/etc/key.pem"
 address = "unix:/run/m.sock"
 [cgroup]
 parent = "/node//orlop"
-driver = "cgroupfs"
+driver = "systemd"
 [storage]
 driver = "overlay"
 [log]
@@ -200,7 +200,7 @@ fn every_key_sets_its_own_field() {
             tls_key: Some("/etc/key.pem".into()),
         },
         metrics: Metrics { address: Some(Listen::Unix("/run/m.sock".into())) },
-        cgroup: Cgroup { parent: "node/orlop".into(), driver: CgroupDriver::Cgroupfs },
+        cgroup: Cgroup { parent: "node/orlop".into(), driver: CgroupDriver::Systemd },
         storage: Storage { driver: StorageDriver::Overlay },
         log: Log { level: Level::Debug, container_cap: 64 << 20 },
         seccomp: Seccomp { default_profile: Some("/etc/seccomp.json".into()) },

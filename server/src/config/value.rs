@@ -130,10 +130,14 @@ pub(super) fn network_mode(value: &DeValue<'_>) -> Result<NetworkMode, Wrong> {
 }
 
 pub(super) fn cgroup_driver(value: &DeValue<'_>) -> Result<CgroupDriver, Wrong> {
-    if text(value)? == "systemd" {
-        return Err("\"systemd\" is not served by this version".into());
-    }
-    word(value, &[("cgroupfs", CgroupDriver::Cgroupfs)])
+    word(
+        value,
+        &[
+            ("auto", CgroupDriver::Auto),
+            ("cgroupfs", CgroupDriver::Cgroupfs),
+            ("systemd", CgroupDriver::Systemd),
+        ],
+    )
 }
 
 pub(super) fn storage_driver(value: &DeValue<'_>) -> Result<StorageDriver, Wrong> {

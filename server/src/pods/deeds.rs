@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use orlop_model::container::Resources;
 use orlop_model::life::container::{Event, Exit, State};
 use orlop_model::report::{Kind, Report};
 use orlop_model::time::Timestamp;
@@ -24,6 +25,7 @@ use super::ledger::Thing;
 use super::{Core, Places};
 use crate::room::Handles;
 use crate::shims::{self, Heard, Link};
+use crate::units::Place;
 
 /// How long a shim may take to answer a request that needs nothing but itself.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -54,7 +56,11 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
         ledger.will(Thing::Shim)
     })?;
     let handles = core.room.handles(&container.pod.id).await?;
-    let slots = slots(core, container, handles)?;
+    let mut slots = slots(core, container, handles)?;
+    if let Some(scope) = core.scope(container) {
+        // The last slot: see `plan::slots`.
+        slots.push(place(core, container, &scope).await?);
+    }
     let directory = core.places.container(&container.id);
     let failed = |what: &'static str| {
         let object = container.id.short().to_owned();
@@ -75,6 +81,21 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
     let spawned = core.shim.start(&["run", &directory.to_string_lossy()], &handed)?;
     crate::failpoint::pass("container.launched");
     listen(core, container, ours, spawned.pidfd)
+}
+
+/// The scope that the container will be born into, made by systemd; what keeps it until then.
+async fn place(core: &Core, container: &Container, scope: &str) -> Result<OwnedFd, Report> {
+    let path = core.pod_cgroup(&container.pod);
+    let slice = orlop_cgroup::slice::name(&path);
+    let sums = container.pod.sums().total();
+    if container.pod.config.cgroup_parent.is_empty() && sums != Resources::default() {
+        core.units.slice(slice, &sums).await?;
+    }
+    let limits = crate::cri::convert::resources("linux", &container.limits().unwrap_or_default())?;
+    let place = Place::hold(&core.shim)?;
+    core.units.scope(scope, slice, place.pid, &limits).await?;
+    crate::failpoint::pass("container.placed");
+    Ok(place.held)
 }
 
 /// Takes away the mark that a volatile overlay leaves where it was not unmounted in order: with it a second mount is refused
@@ -205,14 +226,21 @@ pub(super) fn silent_end(core: &Core, container: &Container) -> Exit {
         return Exit::unborn(super::now());
     }
     // The shim was killed from outside: what it held is ended with it.
-    if let Some(unified) = container.facts().and_then(|facts| facts.unified.clone()) {
-        let _ = orlop_cgroup::act::kill(&unified, DEATH);
+    if let Some(directory) = ending(container) {
+        let _ = orlop_cgroup::act::kill(&directory, DEATH);
     }
     let report =
         Report::new(Kind::Failed, "container", container.id.short(), "its shim was killed, and it with it");
     let exit = Exit { code: 137, oom_killed: false, at: super::now(), report: Some(report) };
     keep_exit(core, container, &exit);
     exit
+}
+
+/// The cgroup by which all of a container is ended.
+fn ending(container: &Container) -> Option<PathBuf> {
+    let facts = container.facts()?;
+    let all: Vec<&Path> = facts.cgroups.iter().map(PathBuf::as_path).collect();
+    orlop_cgroup::act::ending(facts.unified.as_deref(), &all).map(Path::to_owned)
 }
 
 /// The exit record of a state directory.
@@ -290,9 +318,9 @@ pub(super) async fn kill(core: &Arc<Core>, container: &Arc<Container>) {
         return;
     }
     tracing::warn!(container = container.id.short(), "its shim does not answer; killed by its cgroup");
-    if let Some(unified) = container.facts().and_then(|facts| facts.unified.clone()) {
-        let _ =
-            crate::blocking::blocking("kill cgroup", move || orlop_cgroup::act::kill(&unified, DEATH)).await;
+    if let Some(directory) = ending(container) {
+        let _ = crate::blocking::blocking("kill cgroup", move || orlop_cgroup::act::kill(&directory, DEATH))
+            .await;
     }
     match link {
         Some(link) if tokio::time::timeout(ANSWER, container.until(State::has_ended)).await.is_err() => {

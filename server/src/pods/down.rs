@@ -187,6 +187,9 @@ async fn unmake_of_pod(core: &Arc<Core>, pod: &Arc<Pod>, thing: &Thing) -> Resul
             blocking("end init", move || end_holder(&directory, "init")).await?
         }
         Thing::Group(path) => {
+            if orlop_cgroup::slice::is_slice(path) {
+                core.units.stop(orlop_cgroup::slice::name(path)).await?;
+            }
             let (core, path) = (Arc::clone(core), path.clone());
             blocking("remove cgroup", move || {
                 let directories = core.node.hierarchies.directories(&path).map_err(Report::from)?;
@@ -315,6 +318,10 @@ async fn unmake_of_container(
         }
         Thing::Cgroup(path) => {
             let path = path.clone();
+            if let Some(unit) = core.scope(container).filter(|unit| path.ends_with(unit)) {
+                // It ends by itself with the last process in it; this is for one that did not.
+                core.units.stop(&unit).await?;
+            }
             blocking("remove cgroup", move || {
                 // Usually the shim has removed it.
                 if orlop_cgroup::act::exists(&path) {

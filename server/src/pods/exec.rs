@@ -13,6 +13,7 @@ pub(crate) mod sync;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -180,18 +181,43 @@ fn request(facts: &Facts, number: u64, program: &Program) -> Result<Request, Rep
     }
     // Where the hierarchy is unified an exec has a cgroup of its own below the container's, so that all that it starts can be
     // ended and nothing else is.
-    let own = facts.unified.as_ref().map(|unified| unified.join(format!("exec-{number}")));
-    let own = own.map(|path| orlop_spec::c_path(&path)).transpose()?;
+    let unified = facts.unified.as_ref().map(|unified| unified.join(format!("exec-{number}")));
+    let unified = unified.map(|path| orlop_spec::c_path(&path)).transpose()?;
+    let own = match &unified {
+        Some(own) => Some(own.clone()),
+        None => apart(facts, number, &mut operations)?,
+    };
     let cgroups = own
         .iter()
-        .map(|directory| Cgroup { directory: directory.clone(), writes: vec![], keep: false })
+        .map(|directory| Cgroup {
+            directory: directory.clone(),
+            writes: vec![],
+            keep: false,
+            devices: vec![],
+        })
         .collect();
     Ok(Request::Exec {
         exec: number,
         cgroups,
-        unified: own,
+        unified,
         terminal: program.terminal,
         operations,
         leaves: None,
     })
+}
+
+/// Where there is no unified hierarchy, an exec's own cgroup is below the container's in the hierarchy by which processes are ended:
+/// it enters that one instead.
+fn apart(facts: &Facts, number: u64, operations: &mut [Operation]) -> Result<Option<CString>, Report> {
+    let all: Vec<&Path> = facts.cgroups.iter().map(PathBuf::as_path).collect();
+    let Some(directory) = orlop_cgroup::act::ending(None, &all) else { return Ok(None) };
+    let own = directory.join(format!("exec-{number}"));
+    let of_container = orlop_spec::c_path(&directory.join("tasks"))?;
+    let entered = operations.iter_mut().find_map(|operation| match operation {
+        Operation::EnterCgroup { procs } if *procs == of_container => Some(procs),
+        _ => None,
+    });
+    let Some(procs) = entered else { return Ok(None) };
+    *procs = orlop_spec::c_path(&own.join("tasks"))?;
+    orlop_spec::c_path(&own).map(Some)
 }

@@ -84,7 +84,8 @@ pub(super) struct Planned {
     pub(super) files: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// The slots of a container's plan: network, IPC, UTS, `/dev/shm`, PID, user, those that there are, in this order.
+/// The slots of a container's plan: network, IPC, UTS, `/dev/shm`, PID, user, those that there are, in this order. Where systemd makes
+/// the container's cgroup there is one more, which no operation names: while somebody has it, the cgroup stays.
 pub(super) fn slots(facts: &PodFacts, target: Option<&Path>) -> Vec<Slot> {
     let pods = [&facts.net, &facts.ipc, &facts.uts, &facts.shm].map(|path| path.as_deref());
     let paths = pods.into_iter().chain([target, facts.user.as_deref()]);
@@ -253,10 +254,11 @@ impl Making<'_> {
             devices,
         };
         let handler = self.core.handlers.find("runtime_handler", &self.container.pod.config.handler)?;
-        let (plan, exec, files) = match handler {
+        let (mut plan, exec, files) = match handler {
             None => (lower(&composed.spec, &facts)?, self.exec(composed, &facts.enter)?, Vec::new()),
             Some(handler) => self.bundle(handler, composed, &facts)?,
         };
+        plan.slots += u32::from(self.core.scope(self.container).is_some());
         let image = self.document.oci().config().as_ref();
         let stop = image.and_then(|config| config.stop_signal().clone());
         let stop_signal = orlop_spec::signal::stop_signal(self.config.stop_signal, stop.as_deref());
@@ -314,7 +316,7 @@ impl Making<'_> {
         if !pod.config.cgroup_parent.is_empty() || total == Resources::default() {
             return Ok(Vec::new());
         }
-        let path = self.core.node.pod_cgroup(&pod.id);
+        let path = self.core.pod_cgroup(pod);
         let planned = orlop_cgroup::plan(&self.core.node.hierarchies, &path, &total, &[]);
         let mut cgroups = planned.map_err(Report::from)?.cgroups;
         for cgroup in &mut cgroups {

@@ -23,6 +23,8 @@ pub(crate) struct Pod {
     /// As it was asked for: given back in statuses, written to the record.
     pub(crate) asked: PodSandboxConfig,
     pub(crate) created_at: Timestamp,
+    /// The cgroup that its containers are in, as a path; it was decided when the pod was asked for.
+    pub(crate) cgroup: OnceLock<String>,
     /// What making it brought; unset before.
     made: OnceLock<Made>,
     state: watch::Sender<State>,
@@ -66,6 +68,7 @@ impl Pod {
             config,
             asked,
             created_at,
+            cgroup: OnceLock::new(),
             made: OnceLock::new(),
             state: watch::Sender::new(state),
             ledger: Mutex::new(None),

@@ -91,7 +91,7 @@ pub(super) fn write_pod(core: &Core, pod: &Pod, made: &Made, sums: &Sums) -> Res
         runtime_handler: pod.config.handler.clone(),
         addresses: made.addresses.iter().map(IpAddr::to_string).collect(),
         netns_path: Places::netns(&pod.id).display().to_string(),
-        cgroup_parent: pod.config.cgroup_parent.clone(),
+        cgroup_parent: core.pod_cgroup(pod),
         stages: stages(&made.stages),
         resources: sums.resources.clone(),
         overhead: sums.overhead.clone(),

@@ -110,6 +110,9 @@ fn recover_pod(core: &Arc<Core>, id: &PodId, directory: &Path, rebooted: bool) -
         let stopped = state == PodState::NotReady;
         let pod = Pod::new(id.clone(), config, asked, Timestamp(record.created_at), state);
         pod.told.recovered(stopped);
+        if !record.cgroup_parent.is_empty() {
+            pod.cgroup.get_or_init(|| record.cgroup_parent.clone());
+        }
         pod.set_made(made);
         pod.set_sums(sums);
         *pod.ledger() = ledger.take();

@@ -32,8 +32,14 @@ pub(crate) async fn run(
     asked: PodSandboxConfig,
 ) -> Result<Arc<Pod>, Report> {
     let name = config.name.clone();
+    let named = match config.cgroup_parent.as_str() {
+        "" => None,
+        parent => Some(core.node.named_cgroup(parent)?),
+    };
     let claim = core.table.claim_pod(&name, || {
-        Pod::new(PodId::from_random(super::random()), config, asked, super::now(), State::Making)
+        let pod = Pod::new(PodId::from_random(super::random()), config, asked, super::now(), State::Making);
+        pod.cgroup.get_or_init(|| named.unwrap_or_else(|| core.node.pod_cgroup(&pod.id)));
+        pod
     });
     let pod = match claim {
         Claim::Taken(pod) => pod,
@@ -137,7 +143,7 @@ async fn steps(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(Made, crate::nri::Bl
     steps.mark("directory")?;
 
     if pod.config.cgroup_parent.is_empty() {
-        let group = core.node.pod_cgroup(&pod.id);
+        let group = core.pod_cgroup(pod);
         pod.with_ledger(|ledger| ledger.will(Thing::Group(group)))?;
     }
     pod.with_ledger(|ledger| ledger.will(Thing::Room))?;

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use orlop_cgroup::update::{Undo, change, changes};
+use orlop_cgroup::update::{Change, Undo, change, changes};
 use orlop_model::container::Resources;
 use orlop_model::life::container::State;
 use orlop_model::report::{Kind, Report};
@@ -130,6 +130,9 @@ impl Update<'_> {
                 return Err(report);
             }
         };
+        if let Some(scope) = self.core.scope(self.container) {
+            tell(self.core, &scope, self.wanted, &all);
+        }
         crate::failpoint::pass("container.updated");
         self.record(limits).inspect_err(|_| {
             scores.put_back();
@@ -189,6 +192,17 @@ impl Update<'_> {
         }
         Ok(scores)
     }
+}
+
+/// Tells systemd, which would else put a unit's limits back. They are in force already: what it does not take is logged, and what it
+/// writes less exactly is written once more.
+fn tell(core: &Core, unit: &str, limits: &Resources, all: &[Change]) {
+    let told = tokio::runtime::Handle::current().block_on(core.units.limit(unit, limits));
+    if let Err(report) = told {
+        tracing::warn!(unit, "systemd does not know of its new limits: {report}");
+    }
+    // As before: what was taken is taken again.
+    drop(change(all));
 }
 
 /// Scores of processes as they were.
@@ -302,12 +316,16 @@ pub(crate) async fn pod(
 
 /// Writes a pod's sums to its cgroup, if it is the daemon's own and there: else its first container brings it with them.
 fn own_cgroup(core: &Core, pod: &Pod, after: &Sums) -> Result<Undo, Report> {
-    let path = core.node.pod_cgroup(&pod.id);
+    let path = core.pod_cgroup(pod);
     let there = core.node.hierarchies.directories(&path).map_err(Report::from)?;
     if !pod.config.cgroup_parent.is_empty() || !there.iter().any(|directory| directory.exists()) {
         return Ok(Undo::default());
     }
     let (before, after) = (pod.sums().total(), after.total());
     let (_, all) = changes(&core.node.hierarchies, &path, &before, &after).map_err(Report::from)?;
-    change(&all).map_err(Report::from)
+    let undo = change(&all).map_err(Report::from)?;
+    if orlop_cgroup::slice::is_slice(&path) {
+        tell(core, orlop_cgroup::slice::name(&path), &after, &all);
+    }
+    Ok(undo)
 }

@@ -186,9 +186,7 @@ impl Shim {
         self.processes.first.killed = true;
         let signal = if self.commands.makes_first() { libc::SIGKILL } else { self.killing() };
         let _ = orlop_sys::signal::send(self.processes.first.pidfd.as_fd(), signal);
-        if let Some(unified) = &self.plan.unified {
-            crate::cgroups::kill(unified);
-        }
+        crate::cgroups::kill_all(self.plan.unified.as_deref(), &self.plan.cgroups);
     }
 
     fn log_path(&self) -> String {

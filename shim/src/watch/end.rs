@@ -29,11 +29,20 @@ pub(crate) struct Ending {
     /// As recorded, once it is.
     pub(super) told: Option<Exited>,
     cleaned: bool,
+    /// Processes that were killed for want of memory, as counted when the first one had ended.
+    oom_kills: u64,
 }
 
 impl Ending {
     fn new() -> Self {
-        Ending { since: Instant::now(), failure: None, status: None, told: None, cleaned: false }
+        Ending {
+            since: Instant::now(),
+            failure: None,
+            status: None,
+            told: None,
+            cleaned: false,
+            oom_kills: 0,
+        }
     }
 
     /// How long the loop may sleep.
@@ -54,7 +63,11 @@ impl Shim {
 
     /// The first process is gone.
     pub(super) fn first_ended(&mut self, code: i32, signal: i32) {
+        // At once: whoever else watches the cgroup may take it away.
+        let oom_kills =
+            if code == 137 { crate::cgroups::oom_kills(&self.plan.oom, self.oom_kills_before) } else { 0 };
         let ending = self.ending.get_or_insert_with(Ending::new);
+        ending.oom_kills = oom_kills;
         ending.status = Some((code, signal, crate::record::now()));
         ending.since = Instant::now();
         self.kill_rest();
@@ -62,9 +75,7 @@ impl Shim {
 
     /// Ends what the first process left: in a PID namespace of its own the kernel has done it already.
     fn kill_rest(&self) {
-        if let Some(unified) = &self.plan.unified {
-            crate::cgroups::kill(unified);
-        }
+        crate::cgroups::kill_all(self.plan.unified.as_deref(), &self.plan.cgroups);
         for exec in self.processes.execs.values() {
             let _ = orlop_sys::signal::send(std::os::fd::AsFd::as_fd(&exec.pidfd), self.killing());
         }
@@ -101,7 +112,7 @@ impl Shim {
             oom_killed: code == 137
                 && !self.first().killed
                 && ending.failure.is_none()
-                && crate::cgroups::oom_kills(&self.plan.oom) > 0,
+                && ending.oom_kills > 0,
             at,
             failure: ending.failure.clone(),
         };
@@ -119,7 +130,7 @@ impl Shim {
     /// Removes cgroups; whether all are gone.
     fn clean(&mut self) -> bool {
         self.processes.leftovers.retain(|cgroup| !crate::cgroups::remove(std::slice::from_ref(cgroup)));
-        crate::cgroups::remove(&self.plan.cgroups)
+        crate::cgroups::remove_own(&self.plan)
     }
 
     /// Whether nothing is left to do.

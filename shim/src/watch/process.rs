@@ -366,6 +366,10 @@ impl Shim {
         // What it said at its birth comes before its end.
         self.report_exec(number);
         let Some(mut exec) = self.processes.execs.remove(&number) else { return };
+        if code == 137 {
+            // If it was for want of memory, that is its own.
+            self.oom_kills_before = crate::cgroups::oom_kills_above(&self.plan.oom);
+        }
         if exec.birth.is_none() && exec.operations.is_empty() {
             let news = FromShim::News { news: News::ExecEnded { exec: number, code } };
             if let Some(connection) = self.connection(exec.connection) {
@@ -429,9 +433,7 @@ impl Shim {
     /// Ends all that an exec has started.
     pub(crate) fn kill_exec(&mut self, number: u64) {
         if let Some(exec) = self.processes.execs.get(&number) {
-            if let Some(unified) = &exec.unified {
-                crate::cgroups::kill(unified);
-            }
+            crate::cgroups::kill_all(exec.unified.as_deref(), &exec.cgroups);
             // A command of a runtime is only killed; what it left is ended as the runtime has it.
             let signal = if exec.leaves.is_some() { libc::SIGKILL } else { self.killing() };
             let _ = orlop_sys::signal::send(exec.pidfd.as_fd(), signal);

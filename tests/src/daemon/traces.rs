@@ -161,13 +161,35 @@ impl Traces {
         let mut all = Vec::new();
         let mount = Path::new("/sys/fs/cgroup");
         let hierarchies = entries(mount).into_iter().filter(|path| path.is_dir()).chain([mount.to_owned()]);
-        let mut left: Vec<PathBuf> =
-            hierarchies.map(|path| path.join(&self.cgroup)).filter(|path| path.is_dir()).collect();
+        let mut left: Vec<PathBuf> = hierarchies
+            .map(|path| path.join(&self.cgroup))
+            .chain([mount.join(self.slice())])
+            .filter(|path| path.is_dir())
+            .collect();
         while let Some(directory) = left.pop() {
             left.extend(entries(&directory).into_iter().filter(|path| path.is_dir()));
             all.push(directory);
         }
         all
+    }
+
+    /// Where its parent is if systemd makes it: a dash in a slice's name is a level.
+    #[must_use]
+    pub fn slice(&self) -> PathBuf {
+        let dashes = self.cgroup.match_indices('-').map(|(at, _)| at).chain([self.cgroup.len()]);
+        dashes.map(|end| format!("{}.slice", &self.cgroup[..end])).collect()
+    }
+
+    /// Whether a path in /proc/PID/cgroup is below its parent, by whatever driver.
+    fn is_below(&self, path: &str) -> bool {
+        let path = Path::new(path.trim_start_matches('/'));
+        path.starts_with(&self.cgroup) || path.starts_with(self.slice())
+    }
+
+    /// Whether this is the parent of its cgroups itself.
+    #[must_use]
+    pub fn is_parent(&self, path: &Path) -> bool {
+        path.ends_with(&self.cgroup) || path.ends_with(self.slice())
     }
 
     /// Its processes: shims and daemon by their arguments, containers' by their cgroups.
@@ -184,11 +206,8 @@ impl Traces {
             read("cmdline").iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect::<Vec<_>>();
         let line = String::from_utf8_lossy(&line).into_owned();
         let cgroups = String::from_utf8_lossy(&read("cgroup")).into_owned();
-        let inside = cgroups.lines().any(|line| {
-            line.splitn(3, ':')
-                .nth(2)
-                .is_some_and(|path| Path::new(path).iter().nth(1) == Some(self.cgroup.as_ref()))
-        });
+        let inside =
+            cgroups.lines().any(|line| line.splitn(3, ':').nth(2).is_some_and(|path| self.is_below(path)));
         let state = self.state.to_str().expect("a plain path");
         let named = line.split([' ', '/']).count() > 1
             && line.split(' ').any(|word| Path::new(word).starts_with(state));
@@ -211,6 +230,10 @@ impl Traces {
             }
         }
         let deadline = Instant::now() + Duration::from_secs(5);
+        // Where systemd made them its units end with it.
+        if Path::new("/run/systemd/system").is_dir() {
+            quietly(&["systemctl", "stop", &format!("{}.slice", self.cgroup)]);
+        }
         // A cgroup is busy as long as a process of it is ending.
         while !self.cgroups().is_empty() && Instant::now() < deadline {
             for cgroup in self.cgroups().iter().rev() {

@@ -6,6 +6,7 @@ use orlop_proto::runtime::v1::{
     PodSandboxStatsRequest, PodSandboxStatusRequest, Signal,
 };
 use orlop_tests::busybox;
+use orlop_tests::daemon::limits as kernel;
 use orlop_tests::daemon::stage::{Stage, resources, security};
 use orlop_tests::daemon::{eventually, stock};
 use orlop_tests::image::Flavour;
@@ -101,18 +102,19 @@ async fn huge_pages_are_limited_where_the_kernel_can_and_refused_where_not() {
     let limit = |limit| HugepageLimit { page_size: "2MB".into(), limit };
     // By version 1, or by the unified hierarchy beside it, or not at all.
     let root = std::path::Path::new("/sys/fs/cgroup");
-    let unified = std::fs::read_to_string(root.join("unified/cgroup.controllers")).unwrap_or_default();
+    let has =
+        |at: &str| std::fs::read_to_string(root.join(at).join("cgroup.controllers")).unwrap_or_default();
+    let in_tree = |at: &str| has(at).split_whitespace().any(|controller| controller == "hugetlb");
     let file = if root.join("hugetlb").is_dir() {
         Some(("hugetlb", "hugetlb.2MB.limit_in_bytes"))
-    } else if unified.split_whitespace().any(|controller| controller == "hugetlb") {
+    } else if in_tree("unified") || in_tree("") {
         Some(("unified", "hugetlb.2MB.max"))
     } else {
         None
     };
     let value = |stage: &Stage, id: &str| {
         let (hierarchy, file) = file?;
-        let pod = root.join(hierarchy).join(&stage.daemon.traces.cgroup).join(&stage.pod_id);
-        Some(std::fs::read_to_string(pod.join(id).join(file)).expect("a limit").trim().to_owned())
+        Some(kernel::raw(stage, hierarchy, Some(id), file).1)
     };
     // Kubelet asks for none of each size of the machine.
     let mut config = stage.script("none", "exec sleep 1000");
@@ -295,12 +297,8 @@ async fn what_a_pod_takes_all_in_all_is_recorded_shown_and_its_own_cgroup_s() {
     })
     .await;
     stage.run("c", "exec sleep 1000").await;
-    for (file, sum) in [("memory/memory.limit_in_bytes", 64 << 20), ("cpu/cpu.shares", 512)] {
-        let (controller, file) = file.split_once('/').expect("two parts");
-        let pod = format!("/sys/fs/cgroup/{controller}/{}/{}", stage.daemon.traces.cgroup, stage.pod_id);
-        let value = std::fs::read_to_string(format!("{pod}/{file}")).expect("a limit");
-        assert_eq!(value.trim(), sum.to_string(), "{file}");
-    }
+    assert_eq!(kernel::value(&stage, "memory", None, "memory.limit_in_bytes"), (64 << 20).to_string());
+    assert_eq!(kernel::value(&stage, "cpu", None, "cpu.shares"), kernel::shares("512"));
     stage.daemon.restart().await;
     stage.client = stage.daemon.client().await;
     let request = PodSandboxStatusRequest { pod_sandbox_id: stage.pod_id.clone(), verbose: true };

@@ -1,26 +1,17 @@
 //! What a container may use, as the node's cgroups have it.
 
-use std::path::PathBuf;
-
 use orlop_proto::runtime::v1::ContainerConfig;
 use orlop_tests::daemon::stage::{Stage, resources};
+use orlop_tests::daemon::{eventually, limits as kernel};
 use tonic::Code;
 
 /// What a row of a table changes of a good request.
 type Change = fn(&mut ContainerConfig);
 
-/// A container's cgroup in a hierarchy of version 1.
-fn cgroup(stage: &Stage, controller: &str, id: &str) -> PathBuf {
-    let parent = &stage.daemon.traces.cgroup;
-    PathBuf::from(format!("/sys/fs/cgroup/{controller}/{parent}/{}/{id}", stage.pod_id))
-}
-
-fn value(stage: &Stage, controller: &str, id: &str, file: &str) -> String {
-    let path = cgroup(stage, controller, id).join(file);
-    std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        .trim()
-        .to_owned()
+/// Where a container sees a controller's files.
+fn seen(controller: &str) -> String {
+    let root = "/sys/fs/cgroup";
+    if kernel::is_v2() { root.into() } else { format!("{root}/{controller}") }
 }
 
 fn limited(stage: &Stage) -> ContainerConfig {
@@ -52,17 +43,21 @@ async fn limits_are_in_the_node_s_cgroups_and_seen_from_inside() {
         ("pids", "pids.max", "20"),
     ];
     for (controller, file, expected) in table {
-        assert_eq!(value(&stage, controller, &id, file), expected, "{file}");
-        let inside = stage.client.sh(&id, &format!("cat /sys/fs/cgroup/{controller}/{file}")).await;
-        assert_eq!(inside.trim(), expected, "{file}, from inside");
+        let expected = if file == "cpu.shares" { kernel::shares(expected) } else { expected.to_owned() };
+        assert_eq!(kernel::value(&stage, controller, Some(&id), file), expected, "{file}");
+        let (name, outside) = kernel::raw(&stage, controller, Some(&id), file);
+        let inside = stage.client.sh(&id, &format!("cat {}/{name}", seen(controller))).await;
+        assert_eq!(inside.trim(), outside, "{file}, from inside");
     }
     assert_eq!(stage.client.sh(&id, "cat /proc/1/oom_score_adj").await, "321\n");
-    let said = stage.client.sh(&id, "echo 100 > /sys/fs/cgroup/pids/pids.max || echo refused").await;
+    let try_it = format!("echo 100 > {}/pids.max || echo refused", seen("pids"));
+    let said = stage.client.sh(&id, &try_it).await;
     assert_eq!(said, "refused\n", "they are not its own to change");
     // Everything of it is in its cgroups, execs too; nothing of ours is.
     let pid = stage.client.facts(&id).await.expect("facts")["pid"].as_i64().expect("a number");
     for controller in ["cpu", "memory", "pids", "cpuset", "devices", "freezer", "blkio"] {
-        assert_eq!(value(&stage, controller, &id, "cgroup.procs"), pid.to_string(), "{controller}");
+        let listed = kernel::raw(&stage, controller, Some(&id), "cgroup.procs").1;
+        assert_eq!(listed, pid.to_string(), "{controller}");
     }
     let command = ["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 1 & i=$((i + 1)); done"];
     let answer = stage.client.exec(&id, &command, 60).await.expect("exec");
@@ -72,7 +67,8 @@ async fn limits_are_in_the_node_s_cgroups_and_seen_from_inside() {
         "no more processes than it may have: {said}"
     );
     stage.client.stop(&id, 0).await.expect("stopped");
-    assert!(!cgroup(&stage, "memory", &id).exists(), "a container that ended has no cgroup");
+    let directory = kernel::directory(&stage, "memory", Some(&id));
+    eventually("a container that ended has no cgroup", async || !directory.exists()).await;
     stage.end().await;
 }
 
@@ -83,7 +79,8 @@ async fn the_memory_limit_is_one_of_what_it_uses() {
     resources(&mut config).memory_limit_in_bytes = 32 << 20;
     let id = stage.start(&config).await;
     stage.client.sh(&id, "head -c 8m /dev/zero > /dev/shm/x").await;
-    let used: u64 = value(&stage, "memory", &id, "memory.usage_in_bytes").parse().expect("a number");
+    let used = kernel::value(&stage, "memory", Some(&id), "memory.usage_in_bytes");
+    let used: u64 = used.parse().expect("a number");
     assert!((8 << 20..32 << 20).contains(&used), "{used}");
     // An exec that takes too much is killed; the container goes on.
     let answer = stage.client.exec(&id, &["tail", "/dev/zero"], 60).await.expect("exec");
@@ -95,24 +92,18 @@ async fn the_memory_limit_is_one_of_what_it_uses() {
 #[tokio::test]
 async fn a_pod_s_cgroup_is_where_kubelet_wants_it() {
     let daemon = orlop_tests::daemon::Daemon::start("parent").await;
-    let parent = format!("/{}/kubepods/burstable/pod1", daemon.traces.cgroup);
-    let wanted = parent.clone();
-    let mut stage = Stage::on(daemon, |pod| pod.linux.get_or_insert_default().cgroup_parent = wanted).await;
+    let (named, parent) = kernel::parent(&daemon.traces, "pod1");
+    let mut stage = Stage::on(daemon, |pod| pod.linux.get_or_insert_default().cgroup_parent = named).await;
     let id = stage.run("c", "exec sleep 1000").await;
     let pid = stage.client.facts(&id).await.expect("facts")["pid"].as_i64().expect("a number");
     let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroups");
+    let name = if kernel::is_systemd() { format!("orlop-{id}.scope") } else { id };
     for line in cgroups.lines() {
-        assert_eq!(line.splitn(3, ':').nth(2), Some(&*format!("{parent}/{id}")), "{cgroups}");
+        assert_eq!(line.splitn(3, ':').nth(2), Some(&*format!("{parent}/{name}")), "{cgroups}");
     }
     stage.client.remove_pod(&stage.pod_id).await.expect("removed");
     // The pod's is kubelet's: it stays until kubelet takes it away.
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").expect("hierarchies").filter_map(Result::ok) {
-        let mut path = hierarchy.path().join(&parent[1..]);
-        while path.starts_with(hierarchy.path().join(&stage.daemon.traces.cgroup).join("kubepods")) {
-            let _ = std::fs::remove_dir(&path);
-            path.pop();
-        }
-    }
+    kernel::remove_parent(&parent);
     stage.end().await;
 }
 

@@ -1,28 +1,12 @@
 //! Values as the node's cgroups have them; the calls in short.
 
-use std::path::PathBuf;
-
 use orlop_proto::runtime::v1::{
     ContainerConfig, LinuxContainerResources, UpdateContainerResourcesRequest,
     UpdatePodSandboxResourcesRequest,
 };
+pub(crate) use orlop_tests::daemon::limits::{directory, shares, value};
 use orlop_tests::daemon::stage::{Stage, resources};
 use tonic::Status;
-
-/// The value of a file of a container's cgroup of version 1; of the pod's without one.
-pub(crate) fn value(stage: &Stage, controller: &str, id: Option<&str>, file: &str) -> String {
-    let path = directory(stage, controller, id).join(file);
-    std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        .trim()
-        .to_owned()
-}
-
-pub(crate) fn directory(stage: &Stage, controller: &str, id: Option<&str>) -> PathBuf {
-    let (parent, pod) = (&stage.daemon.traces.cgroup, &stage.pod_id);
-    let pod = PathBuf::from(format!("/sys/fs/cgroup/{controller}/{parent}/{pod}"));
-    id.map_or(pod.clone(), |id| pod.join(id))
-}
 
 /// `UpdateContainerResources`.
 pub(crate) async fn update(
@@ -84,4 +68,11 @@ pub(crate) fn values(stage: &Stage, id: &str) -> Vec<String> {
         ("pids", "pids.max"),
     ];
     table.iter().map(|(controller, file)| value(stage, controller, Some(id), file)).collect()
+}
+
+/// What [`values`] are if the limits are these; the first are shares.
+pub(crate) fn limits(of: [&str; 7]) -> Vec<String> {
+    let mut all: Vec<String> = of.iter().map(|text| (*text).to_owned()).collect();
+    all[0] = shares(of[0]);
+    all
 }

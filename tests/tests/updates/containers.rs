@@ -11,7 +11,7 @@ async fn every_limit_of_a_container_that_runs_is_changed() {
     let mut stage = Stage::new("changed").await;
     let config = limited(&stage, "c");
     let id = stage.start(&config).await;
-    assert_eq!(values(&stage, &id), ["512", "50000", "25000", "67108864", "67108864", "0", "20"]);
+    assert_eq!(values(&stage, &id), limits(["512", "50000", "25000", "67108864", "67108864", "0", "20"]));
     update(&mut stage, &id, |limits| {
         limits.cpu_shares = 2048;
         limits.cpu_period = 20_000;
@@ -26,7 +26,10 @@ async fn every_limit_of_a_container_that_runs_is_changed() {
     })
     .await
     .expect("updated");
-    assert_eq!(values(&stage, &id), ["2048", "20000", "30000", "268435456", "536870912", "0-1", "33"]);
+    assert_eq!(
+        values(&stage, &id),
+        limits(["2048", "20000", "30000", "268435456", "536870912", "0-1", "33"])
+    );
     let huge = directory(&stage, "unified", Some(&id)).join("hugetlb.2MB.max");
     assert_eq!(std::fs::read_to_string(huge).expect("its limit").trim(), "4194304");
     assert_eq!(
@@ -47,7 +50,7 @@ async fn every_limit_of_a_container_that_runs_is_changed() {
     .await
     .expect("updated");
     // What was not named stays.
-    assert_eq!(values(&stage, &id), ["2048", "20000", "-1", "33554432", "50331648", "0-1", "33"]);
+    assert_eq!(values(&stage, &id), limits(["2048", "20000", "-1", "33554432", "50331648", "0-1", "33"]));
     let all = shown(&mut stage, &id).await;
     assert_eq!((all.cpu_shares, all.cpu_quota, all.memory_limit_in_bytes), (2048, -1, 32 << 20));
     stage.end().await;
@@ -66,7 +69,7 @@ async fn the_same_said_again_and_nothing_said_change_nothing() {
     let silent = UpdateContainerResourcesRequest { container_id: id[..16].into(), ..Default::default() };
     stage.client.runtime.update_container_resources(silent).await.expect("nothing to do, by a short id");
     let after = values(&stage, &id);
-    assert_eq!((&*after[0], &after[1..]), ("777", &before[1..]));
+    assert_eq!((&after[0], &after[1..]), (&shares("777"), &before[1..]));
     stage.end().await;
 }
 
@@ -110,7 +113,7 @@ async fn a_container_that_is_created_begins_with_its_new_limits() {
     stage.client = stage.daemon.client().await;
     assert_eq!(shown(&mut stage, &id).await.memory_limit_in_bytes, 80 << 20);
     stage.client.start(&id).await.expect("started");
-    assert_eq!(values(&stage, &id), ["512", "50000", "25000", "83886080", "94371840", "1", "20"]);
+    assert_eq!(values(&stage, &id), limits(["512", "50000", "25000", "83886080", "94371840", "1", "20"]));
     assert_eq!(stage.client.sh(&id, "cat /proc/1/oom_score_adj").await, "55\n");
     // Its devices are still those that it was made with.
     assert_eq!(stage.client.sh(&id, "head -c 3 /dev/zero | wc -c").await.trim(), "3");
@@ -147,7 +150,7 @@ async fn updates_beside_a_start_and_beside_each_other_are_all_in_force() {
         // Whichever was last: the kernel has what the status shows.
         let all = shown(&mut stage, &id).await;
         let values = values(&stage, &id);
-        assert_eq!(values[0], all.cpu_shares.to_string());
+        assert_eq!(values[0], shares(&all.cpu_shares.to_string()));
         assert_eq!(values[4], all.memory_swap_limit_in_bytes.to_string());
         assert!(all.cpu_shares > 1000 && all.memory_swap_limit_in_bytes > 64 << 20);
     }

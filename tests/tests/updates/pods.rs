@@ -1,12 +1,12 @@
 //! `UpdatePodSandboxResources`: accepted at any time, known from then on.
 
 use orlop_proto::runtime::v1::{LinuxContainerResources, PodSandboxStatusRequest};
-use orlop_tests::daemon::Daemon;
 use orlop_tests::daemon::stage::Stage;
+use orlop_tests::daemon::{Daemon, limits as kernel};
 use serde_json::Value;
 use tonic::Code;
 
-use crate::cgroups::*;
+use crate::cgroups::{shares, update, update_pod, value};
 
 fn limits(memory: i64, shares: i64) -> LinuxContainerResources {
     LinuxContainerResources {
@@ -72,10 +72,10 @@ async fn a_cgroup_of_the_daemons_own_has_the_sums() {
         .expect("taken");
     let id = stage.run("c", "exec sleep 1000").await;
     assert_eq!(value(&stage, "memory", None, "memory.limit_in_bytes"), (104 << 20).to_string());
-    assert_eq!(value(&stage, "cpu", None, "cpu.shares"), "522");
+    assert_eq!(value(&stage, "cpu", None, "cpu.shares"), shares("522"));
     update_pod(&mut stage, &pod, Some(limits(60 << 20, 2048)), None).await.expect("taken");
     assert_eq!(value(&stage, "memory", None, "memory.limit_in_bytes"), (64 << 20).to_string());
-    assert_eq!(value(&stage, "cpu", None, "cpu.shares"), "2058");
+    assert_eq!(value(&stage, "cpu", None, "cpu.shares"), shares("2058"));
     // What the kernel refuses is a notice still: kubelet's resize goes on.
     stage.client.sh(&id, "head -c 30m /dev/zero > /dev/shm/held").await;
     update_pod(&mut stage, &pod, Some(limits(8 << 20, 2048)), None).await.expect("taken");
@@ -87,25 +87,23 @@ async fn a_cgroup_of_the_daemons_own_has_the_sums() {
 #[tokio::test]
 async fn a_cgroup_of_kubelets_is_left_to_kubelet() {
     let daemon = Daemon::start("kubelets").await;
-    let parent = format!("/{}/kubepods/pod1", daemon.traces.cgroup);
-    let named = parent.clone();
+    let (named, parent) = kernel::parent(&daemon.traces, "kubepods");
     let mut stage = Stage::on(daemon, |pod| pod.linux.get_or_insert_default().cgroup_parent = named).await;
     let id = stage.run("c", "exec sleep 1000").await;
-    let file = format!("/sys/fs/cgroup/memory{parent}/memory.limit_in_bytes");
-    let before = std::fs::read_to_string(&file).expect("its limit");
+    let own = kernel::of(&stage, &id, "memory").await;
+    assert!(own.to_string_lossy().contains(&parent), "{}", own.display());
+    let file = if kernel::is_v2() { "memory.max" } else { "memory.limit_in_bytes" };
+    let limit = |of: &std::path::Path| std::fs::read_to_string(of.join(file)).expect("its limit");
+    let above = own.parent().expect("the pod's").to_owned();
+    let before = limit(&above);
     let pod = stage.pod_id.clone();
     update_pod(&mut stage, &pod, Some(limits(100 << 20, 512)), None).await.expect("taken");
-    assert_eq!(std::fs::read_to_string(&file).expect("its limit"), before);
+    assert_eq!(limit(&above), before);
     // Its containers are changed all the same.
     update(&mut stage, &id, |limits| limits.memory_limit_in_bytes = 32 << 20).await.expect("updated");
-    let own = std::fs::read_to_string(format!("/sys/fs/cgroup/memory{parent}/{id}/memory.limit_in_bytes"));
-    assert_eq!(own.expect("its limit").trim(), (32 << 20).to_string());
+    assert_eq!(limit(&own).trim(), (32 << 20).to_string());
     stage.client.remove_pod(&pod).await.expect("removed");
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").expect("hierarchies").filter_map(Result::ok) {
-        for path in [&parent[1..], parent[1..].trim_end_matches("/pod1")] {
-            let _ = std::fs::remove_dir(hierarchy.path().join(path));
-        }
-    }
+    kernel::remove_parent(&parent);
     stage.end().await;
 }
 

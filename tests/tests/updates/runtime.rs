@@ -82,7 +82,9 @@ async fn the_cgroup_driver_is_told() {
     for _ in 0..3 {
         let answer = client.runtime.runtime_config(RuntimeConfigRequest {}).await.expect("an answer");
         let linux = answer.into_inner().linux.expect("kubelet takes its driver from here");
-        assert_eq!(linux.cgroup_driver(), CgroupDriver::Cgroupfs);
+        let systemd = orlop_tests::daemon::limits::is_systemd();
+        let expected = if systemd { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
+        assert_eq!(linux.cgroup_driver(), expected);
     }
     drop(client);
     daemon.end().await;

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::*;
+use crate::devices::Access;
+use orlop_model::container::BlockIo;
 
 const V1: [&str; 5] = ["cpu", "cpuset", "memory", "devices", "pids"];
 
@@ -221,7 +223,7 @@ unified/pods/a
   pids.max = 100 !
 ";
     assert_eq!(machine.shown(&planned), expected);
-    assert_eq!((planned.procs.len(), planned.devices), (0, Devices::NeedProgram));
+    assert_eq!((planned.procs.len(), planned.devices), (0, Devices::Program));
     assert!(matches!(planned.oom, Oom::V2 { .. }));
 }
 
@@ -303,4 +305,180 @@ fn a_file_name_that_leads_elsewhere_is_refused() {
     }
     let nul = Resources { unified: [("memory.high".into(), "1\0".into())].into(), ..Resources::default() };
     assert!(matches!(plan(&machine.hierarchies, "/a", &nul, &[]), Err(Error::Value(_))));
+}
+
+/// What a row of a table asks for.
+type Ask = fn(&mut Further);
+
+/// What CRI has no word for, all of it.
+fn further() -> Resources {
+    let block_io = BlockIo {
+        weight: Some(500),
+        leaf_weight: None,
+        weight_devices: vec![(8, 0, 10)],
+        read_bps: vec![(8, 0, 1000)],
+        write_bps: vec![(8, 0, 2000)],
+        read_iops: vec![(8, 16, 30)],
+        write_iops: vec![(8, 16, 40)],
+    };
+    let further = Further {
+        cpu_burst: Some(5000),
+        cpu_idle: Some(0),
+        memory_reservation: 4096,
+        pids_limit: Some(9),
+        block_io,
+        rdma: vec![("mlx5_1".into(), Some(2), None), ("mlx5_2".into(), Some(1), Some(7))],
+        ..Further::default()
+    };
+    Resources { cpu_quota: 20_000, further: Some(Box::new(further)), ..Resources::default() }
+}
+
+/// The values of the container's own directories.
+fn own(planned: &Planned) -> Vec<String> {
+    let writes = planned.cgroups.iter().filter(|cgroup| !cgroup.keep).flat_map(|cgroup| &cgroup.writes);
+    let shown = |write: &CgroupWrite| {
+        assert!(write.required, "{:?}", write.file);
+        format!("{} = {}", write.file.to_str().unwrap(), write.value.to_str().unwrap())
+    };
+    writes.map(shown).collect()
+}
+
+#[test]
+fn what_cri_has_no_word_for_is_written_on_v2() {
+    let machine = Machine::v2("further-v2", &[]);
+    assert_eq!(unsupported(&machine.hierarchies, &further()), None);
+    let planned = machine.plan("/pods/a", &further(), &[]);
+    let expected = [
+        "cpu.max = 20000 100000",
+        "cpu.max.burst = 5000",
+        "cpu.idle = 0",
+        "memory.low = 4096",
+        "pids.max = 9",
+        "io.weight = 4950",
+        "io.weight = 8:0 1",
+        "io.max = 8:0 rbps=1000",
+        "io.max = 8:0 wbps=2000",
+        "io.max = 8:16 riops=30",
+        "io.max = 8:16 wiops=40",
+        "rdma.max = mlx5_1 hca_handle=2",
+        "rdma.max = mlx5_2 hca_handle=1 hca_object=7",
+    ];
+    assert_eq!(own(&planned), expected);
+    // BFQ, where a cgroup shows that it weighs.
+    let bfq = Machine::v2("further-bfq", &[("unified/init.scope/io.bfq.weight", "default 100\n")]);
+    let planned = bfq.plan("/pods/a", &further(), &[]);
+    assert!(own(&planned).contains(&"io.bfq.weight = 500".into()), "{:?}", own(&planned));
+    // Of an idle one a weight cannot be.
+    let mut idle = Resources { cpu_shares: 512, ..further() };
+    idle.further.as_mut().unwrap().cpu_idle = Some(1);
+    let planned = machine.plan("/pods/a", &idle, &[]);
+    assert!(own(&planned).iter().all(|line| !line.starts_with("cpu.weight")));
+}
+
+#[test]
+fn what_cri_has_no_word_for_is_written_on_v1() {
+    let machine = Machine::new("further-v1", &["cpu", "memory", "pids", "blkio", "rdma"], None, &[]);
+    let mut resources = further();
+    let more = resources.further.as_mut().unwrap();
+    (more.memory_swappiness, more.memory_disable_oom_killer) = (Some(10), true);
+    (more.cpu_realtime_period, more.cpu_realtime_runtime) = (1_000_000, 900);
+    (more.pids_limit, more.block_io.leaf_weight) = (Some(-1), Some(20));
+    assert_eq!(unsupported(&machine.hierarchies, &resources), None);
+    let mut lines = own(&{
+        let mut planned = machine.plan("/pods/a", &resources, &[]);
+        planned
+            .cgroups
+            .iter_mut()
+            .flat_map(|cgroup| &mut cgroup.writes)
+            .for_each(|write| write.required = true);
+        planned
+    });
+    lines.sort();
+    let mut expected = [
+        "blkio.bfq.weight = 500",
+        "blkio.leaf_weight = 20",
+        "blkio.bfq.weight_device = 8:0 10",
+        "blkio.throttle.read_bps_device = 8:0 1000",
+        "blkio.throttle.write_bps_device = 8:0 2000",
+        "blkio.throttle.read_iops_device = 8:16 30",
+        "blkio.throttle.write_iops_device = 8:16 40",
+        "cpu.cfs_quota_us = 20000",
+        "cpu.cfs_burst_us = 5000",
+        "cpu.rt_period_us = 1000000",
+        "cpu.rt_runtime_us = 900",
+        "cpu.idle = 0",
+        "memory.soft_limit_in_bytes = 4096",
+        "memory.swappiness = 10",
+        "memory.oom_control = 1",
+        "pids.max = max",
+        "rdma.max = mlx5_1 hca_handle=2",
+        "rdma.max = mlx5_2 hca_handle=1 hca_object=7",
+    ];
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn what_a_version_has_not_is_refused_by_its_name() {
+    let (v1, v2) = (Machine::new("not-v1", &["cpu"], None, &[]), Machine::v2("not-v2", &[]));
+    let table: [(&Machine, Ask, &str); 8] = [
+        (&v2, |more| more.cpu_realtime_runtime = 1, "cpu.realtimeRuntime"),
+        (&v2, |more| more.memory_swappiness = Some(1), "memory.swappiness"),
+        (&v2, |more| more.memory_disable_oom_killer = true, "memory.disableOOMKiller"),
+        (&v2, |more| more.block_io.leaf_weight = Some(10), "blockIO.leafWeight"),
+        (&v1, |more| more.block_io.read_bps = vec![(8, 0, 1)], "blockIO"),
+        (&v1, |more| more.rdma = vec![("a".into(), None, None)], "rdma"),
+        (&v1, |more| more.pids_limit = Some(1), "pids.limit"),
+        (&v1, |more| more.memory_reservation = 1, "memory.reservation"),
+    ];
+    for (machine, ask, field) in table {
+        let mut more = Further::default();
+        ask(&mut more);
+        let resources = Resources { further: Some(Box::new(more)), ..Resources::default() };
+        let report = unsupported(&machine.hierarchies, &resources).expect(field);
+        assert_eq!(report.stage, format!("linux.resources.{field}"), "{report}");
+        assert_eq!(report.kind, Kind::Unsupported);
+    }
+}
+
+#[test]
+fn a_file_of_unified_has_to_be_one_that_takes_something() {
+    let machine = Machine::v2(
+        "strange",
+        &[("unified/init.scope/memory.high", "max\n"), ("unified/init.scope/memory.current", "1\n")],
+    );
+    let directory = machine.root.join("cg/unified/init.scope");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o444);
+    std::fs::set_permissions(directory.join("memory.current"), mode).unwrap();
+    let mountinfo = "1 1 0:1 / /cg/unified rw - cgroup2 cgroup2 rw\n";
+    let hierarchies = Hierarchies::detect(mountinfo, &machine.root);
+    let ask = |file: &str| {
+        let unified = BTreeMap::from([(file.to_owned(), "1".to_owned())]);
+        unsupported(&hierarchies, &Resources { unified, ..Resources::default() })
+    };
+    assert_eq!(ask("memory.high"), None);
+    assert!(ask("memory.current").unwrap().cause.contains("takes nothing"));
+    assert!(ask("memory.hihg").unwrap().cause.contains("no such file"));
+    // Of a controller that shows no file here the kernel decides.
+    assert_eq!(ask("io.latency"), None);
+    assert_eq!(ask("turbo.max").unwrap().kind, Kind::Unsupported);
+}
+
+#[test]
+fn devices_are_judged_by_a_program_where_there_is_no_controller_for_them() {
+    let machine = Machine::v2("judged", &[]);
+    let planned = machine.plan("/pods/a", &Resources::default(), &[DeviceRule::NONE, NULL]);
+    let with: Vec<bool> = planned.cgroups.iter().map(|cgroup| !cgroup.devices.is_empty()).collect();
+    assert_eq!((planned.devices, with.iter().filter(|with| **with).count()), (Devices::Program, 1));
+    assert_eq!(with.last(), Some(&true));
+    let planned =
+        Machine::hybrid("judged-v1", &[]).plan("/pods/a", &Resources::default(), &[DeviceRule::NONE]);
+    assert!(planned.cgroups.iter().all(|cgroup| cgroup.devices.is_empty()));
+}
+
+#[test]
+fn a_unit_is_looked_for_above_itself_when_it_is_gone() {
+    let machine = Machine::v2("unit", &[]);
+    let planned = machine.plan("/a.slice/orlop-1.scope", &Resources::default(), &[]);
+    assert!(matches!(planned.oom, Oom::Unit { above, .. } if above.to_bytes().ends_with(b"/a.slice")));
 }

@@ -12,8 +12,9 @@ use std::path::Path;
 use orlop_model::container::Resources;
 use orlop_wire::plan::{Cgroup, CgroupWrite};
 
-use super::{DeviceRule, cgroup, parents, write};
+use super::{cgroup, parents, write};
 use crate::Error;
+use crate::devices::DeviceRule;
 
 /// What a container's directory gets for `controller`; cpuset is apart, in [`cpuset`].
 pub(super) fn writes(
@@ -25,13 +26,12 @@ pub(super) fn writes(
     match controller {
         "cpu" => cpu(resources),
         "memory" => memory(resources, swap),
-        "pids" => match resources.unified.get("pids.max") {
-            Some(value) => Ok(vec![write("pids.max", value, true)?]),
-            None => Ok(Vec::new()),
-        },
+        "pids" => pids(resources),
+        "blkio" => blkio(resources),
+        "rdma" => rdma(resources),
         "hugetlb" => hugetlb(resources),
         "devices" => devices.iter().map(device).collect(),
-        // blkio, cpuacct, freezer, the named ones: entered for what they count and can do, without limits.
+        // cpuacct, freezer, the named ones: entered for what they count and can do, without limits.
         _ => Ok(Vec::new()),
     }
 }
@@ -48,7 +48,70 @@ fn cpu(resources: &Resources) -> Result<Vec<CgroupWrite>, Error> {
         // -1 is what a new directory has, and every negative number means it.
         writes.push(write("cpu.cfs_quota_us", resources.cpu_quota.max(-1), resources.cpu_quota > 0)?);
     }
+    let Some(further) = &resources.further else { return Ok(writes) };
+    // Not more than the quota, so after it.
+    if let Some(burst) = further.cpu_burst {
+        writes.push(write("cpu.cfs_burst_us", burst, true)?);
+    }
+    if further.cpu_realtime_period > 0 {
+        writes.push(write("cpu.rt_period_us", further.cpu_realtime_period, true)?);
+    }
+    if further.cpu_realtime_runtime != 0 {
+        writes.push(write("cpu.rt_runtime_us", further.cpu_realtime_runtime, true)?);
+    }
+    if let Some(idle) = further.cpu_idle {
+        writes.push(write("cpu.idle", idle, true)?);
+    }
     Ok(writes)
+}
+
+/// By the word of v2, too: the file has the same name and form.
+fn pids(resources: &Resources) -> Result<Vec<CgroupWrite>, Error> {
+    match (resources.unified.get("pids.max"), super::pids_limit(resources)) {
+        (Some(value), _) => Ok(vec![write("pids.max", value, true)?]),
+        (None, Some(limit)) => Ok(vec![write("pids.max", limit, true)?]),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+fn blkio(resources: &Resources) -> Result<Vec<CgroupWrite>, Error> {
+    let Some(further) = &resources.further else { return Ok(Vec::new()) };
+    let io = &further.block_io;
+    let mut writes = Vec::new();
+    // The scheduler that weighs them gives the file its name: BFQ today, CFQ before Linux 5.0.
+    for (file, weight) in [("blkio.bfq.weight", io.weight), ("blkio.leaf_weight", io.leaf_weight)] {
+        if let Some(weight) = weight {
+            writes.push(write(file, weight, true)?);
+        }
+    }
+    for (major, minor, weight) in &io.weight_devices {
+        let value = format_args!("{major}:{minor} {weight}").to_string();
+        writes.push(write("blkio.bfq.weight_device", value, true)?);
+    }
+    for (file, devices) in [
+        ("blkio.throttle.read_bps_device", &io.read_bps),
+        ("blkio.throttle.write_bps_device", &io.write_bps),
+        ("blkio.throttle.read_iops_device", &io.read_iops),
+        ("blkio.throttle.write_iops_device", &io.write_iops),
+    ] {
+        for (major, minor, rate) in devices {
+            writes.push(write(file, format_args!("{major}:{minor} {rate}"), true)?);
+        }
+    }
+    Ok(writes)
+}
+
+/// The same file on both versions: `rdma.max`.
+pub(super) fn rdma(resources: &Resources) -> Result<Vec<CgroupWrite>, Error> {
+    let all = resources.further.iter().flat_map(|further| &further.rdma);
+    let line = |(device, handles, objects): &(String, Option<u32>, Option<u32>)| {
+        let part = |name: &str, limit: &Option<u32>| {
+            limit.map(|limit| format!(" {name}={limit}")).unwrap_or_default()
+        };
+        let value = format!("{device}{}{}", part("hca_handle", handles), part("hca_object", objects));
+        write("rdma.max", value, true)
+    };
+    all.map(line).collect()
 }
 
 fn memory(resources: &Resources, swap: bool) -> Result<Vec<CgroupWrite>, Error> {
@@ -61,6 +124,17 @@ fn memory(resources: &Resources, swap: bool) -> Result<Vec<CgroupWrite>, Error> 
     if resources.memory_swap_limit != 0 && swap {
         let limit = resources.memory_swap_limit.max(-1);
         writes.push(write("memory.memsw.limit_in_bytes", limit, limit > 0)?);
+    }
+    let Some(further) = &resources.further else { return Ok(writes) };
+    if further.memory_reservation != 0 {
+        let limit = further.memory_reservation.max(-1);
+        writes.push(write("memory.soft_limit_in_bytes", limit, limit > 0)?);
+    }
+    if let Some(swappiness) = further.memory_swappiness {
+        writes.push(write("memory.swappiness", swappiness, true)?);
+    }
+    if further.memory_disable_oom_killer {
+        writes.push(write("memory.oom_control", 1, true)?);
     }
     Ok(writes)
 }

@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* a controller is handed down by every parent before a container's directory is written to.
 //!
-//! Source: `cgroup-v2.rst`; the weight of shares: as runc counts it, so that kubelet's own figures agree.
+//! Source: `cgroup-v2.rst`; the weight of shares: as kubelet counts it from 1.35 on, and runc from 1.3.2 on.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::Error;
 use crate::hierarchy::{Hierarchies, Layout};
 
 /// What containers get of the unified tree where it is the only one: to be limited by, or to be counted.
-const WANTED: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+const WANTED: [&str; 7] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"];
 
 /// `cpu.max`'s period where none is asked for, microseconds: the kernel's own default.
 const PERIOD: i64 = 100_000;
@@ -48,9 +48,15 @@ pub(super) fn parents(
 
 /// Where the tree is the only one, all of it is wanted; beside v1 only what is asked for.
 fn wants(hierarchies: &Hierarchies, controller: &str, resources: &Resources) -> bool {
-    hierarchies.layout() == Layout::V2
-        || (controller == "hugetlb" && !resources.hugepages.is_empty())
-        || resources.unified.keys().any(|file| file.split('.').next() == Some(controller))
+    let asked = match controller {
+        "hugetlb" => !resources.hugepages.is_empty(),
+        // Nothing is counted by it that anyone asks for.
+        "rdma" => resources.further.as_ref().is_some_and(|further| !further.rdma.is_empty()),
+        _ => false,
+    };
+    let named = || resources.unified.keys().any(|file| file.split('.').next() == Some(controller));
+    let all = hierarchies.layout() == Layout::V2 && controller != "rdma";
+    all || asked || named()
 }
 
 /// Whether a file of [`Resources::unified`] can be written here.
@@ -84,6 +90,17 @@ pub(super) fn writes(hierarchies: &Hierarchies, resources: &Resources) -> Result
             writes.push(write(format!("hugetlb.{size}.rsvd.max"), bytes, false)?);
         }
     }
+    if hierarchies.in_unified("pids")
+        && let Some(limit) = super::pids_limit(resources)
+    {
+        writes.push(write("pids.max", limit, true)?);
+    }
+    if hierarchies.in_unified("io") {
+        io(hierarchies, resources, &mut writes)?;
+    }
+    if hierarchies.in_unified("rdma") {
+        writes.extend(super::v1::rdma(resources)?);
+    }
     for (file, value) in &resources.unified {
         // On a hybrid machine pids.max may be v1's.
         if file != "pids.max" || hierarchies.in_unified("pids") {
@@ -93,8 +110,38 @@ pub(super) fn writes(hierarchies: &Hierarchies, resources: &Resources) -> Result
     Ok(writes)
 }
 
+/// Input and output: weights by whichever of both weighers is there, rates by `io.max`.
+fn io(hierarchies: &Hierarchies, resources: &Resources, writes: &mut Vec<CgroupWrite>) -> Result<(), Error> {
+    let Some(further) = &resources.further else { return Ok(()) };
+    let io = &further.block_io;
+    // BFQ counts from 1 to 1000, the other from 1 to 10000.
+    let bfq = hierarchies.is_writable("io.bfq.weight") == Some(true);
+    let file = if bfq { "io.bfq.weight" } else { "io.weight" };
+    let scaled = |weight: u16| {
+        let weight = u32::from(weight);
+        if bfq { weight } else { 1 + weight.saturating_sub(10) * 9999 / 990 }
+    };
+    if let Some(weight) = io.weight {
+        writes.push(write(file, scaled(weight), true)?);
+    }
+    for (major, minor, weight) in &io.weight_devices {
+        writes.push(write(file, format_args!("{major}:{minor} {}", scaled(*weight)), true)?);
+    }
+    for (key, devices) in
+        [("rbps", &io.read_bps), ("wbps", &io.write_bps), ("riops", &io.read_iops), ("wiops", &io.write_iops)]
+    {
+        for (major, minor, rate) in devices {
+            writes.push(write("io.max", format_args!("{major}:{minor} {key}={rate}"), true)?);
+        }
+    }
+    Ok(())
+}
+
 fn cpu(resources: &Resources, writes: &mut Vec<CgroupWrite>) -> Result<(), Error> {
-    if resources.cpu_shares > 0 {
+    let further = resources.further.as_deref();
+    let idle = further.and_then(|further| further.cpu_idle);
+    // A cgroup that is idle has no weight, and takes none.
+    if resources.cpu_shares > 0 && idle.unwrap_or(0) == 0 {
         writes.push(write("cpu.weight", weight(resources.cpu_shares), true)?);
     }
     if resources.cpu_quota != 0 || resources.cpu_period > 0 {
@@ -104,6 +151,12 @@ fn cpu(resources: &Resources, writes: &mut Vec<CgroupWrite>) -> Result<(), Error
             _ => format!("max {period}"),
         };
         writes.push(write("cpu.max", value, resources.cpu_quota > 0)?);
+    }
+    if let Some(burst) = further.and_then(|further| further.cpu_burst) {
+        writes.push(write("cpu.max.burst", burst, true)?);
+    }
+    if let Some(idle) = idle {
+        writes.push(write("cpu.idle", idle, true)?);
     }
     Ok(())
 }
@@ -122,13 +175,19 @@ fn memory(resources: &Resources, writes: &mut Vec<CgroupWrite>) -> Result<(), Er
         both @ 1.. => writes.push(write("memory.swap.max", (both - limit.max(0)).max(0), false)?),
         _ => writes.push(write("memory.swap.max", "max", false)?),
     }
+    match resources.further.as_ref().map_or(0, |further| further.memory_reservation) {
+        0 => {}
+        low @ 1.. => writes.push(write("memory.low", low, true)?),
+        _ => writes.push(write("memory.low", 0, false)?),
+    }
     Ok(())
 }
 
 /// v1 shares (2 to 262144, 1024 by default) as v2 weight (1 to 10000, 100 by default).
 ///
 /// ceil(10^((l² + 125 l) / 612 - 7 / 34)) with l = log2(shares): the curve through the ends and the defaults of both scales.
-pub(super) fn weight(shares: i64) -> u16 {
+#[must_use]
+pub fn weight(shares: i64) -> u16 {
     #[expect(clippy::cast_precision_loss, reason = "at most 262144, which a double holds exactly")]
     let l = (shares.clamp(2, 262_144) as f64).log2();
     let weight = 10_f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0);

@@ -3,7 +3,10 @@
 use orlop_model::report::Report;
 use orlop_proto::runtime::v1::{CgroupDriver, LinuxRuntimeConfiguration, RuntimeConfigResponse};
 
-pub(crate) fn answer() -> Result<RuntimeConfigResponse, Report> {
-    let linux = LinuxRuntimeConfiguration { cgroup_driver: CgroupDriver::Cgroupfs.into() };
+use crate::pods::Core;
+
+pub(crate) fn answer(core: &Core) -> Result<RuntimeConfigResponse, Report> {
+    let driver = if core.node.systemd { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
+    let linux = LinuxRuntimeConfiguration { cgroup_driver: driver.into() };
     Ok(RuntimeConfigResponse { linux: Some(linux) })
 }

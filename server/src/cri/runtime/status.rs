@@ -38,6 +38,7 @@ fn info(core: &Core) -> BTreeMap<String, String> {
         "state": core.places.state,
         "kernel": core.node.kernel,
         "cgroups": core.node.hierarchies.layout().name(),
+        "cgroupDriver": if core.node.systemd { "systemd" } else { "cgroupfs" },
         "cgroupParent": core.node.cgroup_parent,
     });
     let network = core.network.facts().map(|facts| ("cni".to_owned(), facts.to_string()));
