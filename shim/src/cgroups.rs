@@ -73,24 +73,21 @@ pub(crate) fn remove_own(plan: &Plan) -> bool {
     }
 }
 
-/// How many processes the kernel has killed for want of memory; execs' own are not counted where they are told apart.
-///
-/// A unit's directory may be gone already. Then what was counted above it since `before` stands for it.
-pub(crate) fn oom_kills(oom: &Oom, before: u64) -> u64 {
+/// How many processes of the container the kernel has killed for want of memory, and of the pod where that is counted.
+pub(crate) fn oom_counts(oom: &Oom) -> (u64, u64) {
     match oom {
-        Oom::Nowhere => 0,
-        Oom::V1 { directory } | Oom::V2 { directory } => act::own_oom_kills(path(directory)).unwrap_or(0),
-        Oom::Unit { directory, .. } => match act::own_oom_kills(path(directory)) {
-            Ok(kills) if kills > 0 || act::exists(path(directory)) => kills,
-            Ok(_) | Err(_) => oom_kills_above(oom).saturating_sub(before),
-        },
+        Oom::Nowhere => (0, 0),
+        Oom::V1 { directory } | Oom::V2 { directory } => (act::oom_kills(path(directory)).unwrap_or(0), 0),
+        Oom::Unit { directory, above } => {
+            let of = |directory: &CStr| act::oom_kills(path(directory)).unwrap_or(0);
+            (of(directory), of(above))
+        }
     }
 }
 
-/// What is counted above a unit; 0 where it is no unit.
-pub(crate) fn oom_kills_above(oom: &Oom) -> u64 {
-    match oom {
-        Oom::Nowhere | Oom::V1 { .. } | Oom::V2 { .. } => 0,
-        Oom::Unit { above, .. } => act::oom_kills(path(above)).unwrap_or(0),
-    }
+/// Whether there were more since `before`. A unit's directory may be gone already; then what was counted above it stands for it.
+pub(crate) fn was_oom(oom: &Oom, before: (u64, u64)) -> bool {
+    let (own, above) = oom_counts(oom);
+    let gone = matches!(oom, Oom::Unit { directory, .. } if !act::exists(path(directory)));
+    own > before.0 || (gone && above > before.1)
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use orlop_wire::code::Wire;
 use orlop_wire::message::News;
-use orlop_wire::plan::{Operation, Plan, Runtime, Stdio};
+use orlop_wire::plan::{Oom, Operation, Plan, Runtime, Stdio};
 use orlop_wire::record::{Exited, Failure, file};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -117,7 +117,11 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
     let log = open_log(&plan.stdio)?;
     stages.mark("shim");
     let console = begin_runtime(plan.runtime.as_ref())?;
-    let oom_kills_before = crate::cgroups::oom_kills_above(&plan.oom);
+    let oom_before = match plan.oom {
+        Oom::Unit { .. } => crate::cgroups::oom_counts(&plan.oom),
+        // Of a cgroup that is made now nothing was counted.
+        Oom::Nowhere | Oom::V1 { .. } | Oom::V2 { .. } => (0, 0),
+    };
     let born = launch(&plan, &slots, log, poll, &mut stages).inspect_err(|_| {
         crate::cgroups::remove_own(&plan);
     })?;
@@ -137,7 +141,7 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
         master: None,
         born: None,
         ending: None,
-        oom_kills_before,
+        oom_before,
         stages,
         commands,
     };

@@ -38,8 +38,8 @@ use process::{First, Processes};
 /// Everything that a shim holds.
 pub(crate) struct Shim {
     pub(crate) plan: Plan,
-    /// See [`crate::cgroups::oom_kills`].
-    pub(crate) oom_kills_before: u64,
+    /// Kills for want of memory that are no cause of its end: see [`crate::cgroups::oom_counts`].
+    pub(crate) oom_before: (u64, u64),
     pub(crate) poll: Poll,
     pub(crate) signals: OwnedFd,
     pub(crate) listener: OwnedFd,

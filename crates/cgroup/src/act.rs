@@ -264,20 +264,7 @@ pub fn ending<'a>(unified: Option<&'a Path>, all: &[&'a Path]) -> Option<&'a Pat
 /// # Errors
 /// [`Error::Read`].
 pub fn oom_kills(directory: &Path) -> Result<u64, Error> {
-    oom_kills_by(directory, &["memory.events", "memory.oom_control"])
-}
-
-/// The same without those of the cgroups below it: `memory.events.local` on v2. An exec has a cgroup of its own there, and a
-/// container is not killed with it.
-///
-/// # Errors
-/// [`Error::Read`].
-pub fn own_oom_kills(directory: &Path) -> Result<u64, Error> {
-    oom_kills_by(directory, &["memory.events.local", "memory.events", "memory.oom_control"])
-}
-
-fn oom_kills_by(directory: &Path, names: &[&str]) -> Result<u64, Error> {
-    for name in names {
+    for name in ["memory.events", "memory.oom_control"] {
         let file = directory.join(name);
         match fs::read_to_string(&file) {
             Ok(text) => {

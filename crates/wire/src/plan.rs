@@ -119,7 +119,7 @@ pub enum Oom {
         /// The container's directory in the memory hierarchy.
         directory: CString,
     },
-    /// cgroup v2: `oom_kill` in `memory.events.local` of this directory.
+    /// cgroup v2: `oom_kill` in `memory.events` of this directory.
     2 => V2 {
         /// The container's directory.
         directory: CString,

@@ -196,14 +196,7 @@ fn request(facts: &Facts, number: u64, program: &Program) -> Result<Request, Rep
             devices: vec![],
         })
         .collect();
-    Ok(Request::Exec {
-        exec: number,
-        cgroups,
-        unified,
-        terminal: program.terminal,
-        operations,
-        leaves: None,
-    })
+    Ok(Request::Exec { exec: number, cgroups, unified, terminal: program.terminal, operations, leaves: None })
 }
 
 /// Where there is no unified hierarchy, an exec's own cgroup is below the container's in the hierarchy by which processes are ended:

@@ -111,8 +111,12 @@ pub(super) async fn exec(
         };
         let made = bundle::exec(&process, &pattern, &asked)?;
         put(&directory, &made.file, &made.process)?;
-        let cgroups =
-            own.iter().map(|directory| Cgroup { directory: directory.clone(), writes: vec![], keep: false, devices: vec![] });
+        let cgroups = own.iter().map(|directory| Cgroup {
+            directory: directory.clone(),
+            writes: vec![],
+            keep: false,
+            devices: vec![],
+        });
         Ok(Request::Exec {
             exec: number,
             cgroups: cgroups.collect(),

@@ -29,20 +29,13 @@ pub(crate) struct Ending {
     /// As recorded, once it is.
     pub(super) told: Option<Exited>,
     cleaned: bool,
-    /// Processes that were killed for want of memory, as counted when the first one had ended.
-    oom_kills: u64,
+    /// Whether it was for want of memory.
+    oom: bool,
 }
 
 impl Ending {
     fn new() -> Self {
-        Ending {
-            since: Instant::now(),
-            failure: None,
-            status: None,
-            told: None,
-            cleaned: false,
-            oom_kills: 0,
-        }
+        Ending { since: Instant::now(), failure: None, status: None, told: None, cleaned: false, oom: false }
     }
 
     /// How long the loop may sleep.
@@ -64,10 +57,9 @@ impl Shim {
     /// The first process is gone.
     pub(super) fn first_ended(&mut self, code: i32, signal: i32) {
         // At once: whoever else watches the cgroup may take it away.
-        let oom_kills =
-            if code == 137 { crate::cgroups::oom_kills(&self.plan.oom, self.oom_kills_before) } else { 0 };
+        let oom = code == 137 && crate::cgroups::was_oom(&self.plan.oom, self.oom_before);
         let ending = self.ending.get_or_insert_with(Ending::new);
-        ending.oom_kills = oom_kills;
+        ending.oom = oom;
         ending.status = Some((code, signal, crate::record::now()));
         ending.since = Instant::now();
         self.kill_rest();
@@ -109,10 +101,7 @@ impl Shim {
             signal: if ending.failure.is_some() { 0 } else { signal },
             // Its own death decides: an old kill of a child of it, or a kill that was asked for, is no cause. A shell that ends
             // because its last command was killed says so by 137.
-            oom_killed: code == 137
-                && !self.first().killed
-                && ending.failure.is_none()
-                && ending.oom_kills > 0,
+            oom_killed: code == 137 && !self.first().killed && ending.failure.is_none() && ending.oom,
             at,
             failure: ending.failure.clone(),
         };

@@ -368,7 +368,7 @@ impl Shim {
         let Some(mut exec) = self.processes.execs.remove(&number) else { return };
         if code == 137 {
             // If it was for want of memory, that is its own.
-            self.oom_kills_before = crate::cgroups::oom_kills_above(&self.plan.oom);
+            self.oom_before = crate::cgroups::oom_counts(&self.plan.oom);
         }
         if exec.birth.is_none() && exec.operations.is_empty() {
             let news = FromShim::News { news: News::ExecEnded { exec: number, code } };

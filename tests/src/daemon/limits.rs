@@ -50,6 +50,9 @@ pub fn directory(stage: &Stage, controller: &str, id: Option<&str>) -> PathBuf {
 }
 
 /// What the file that holds the limit `file` of v1 says, as it is; on v2 its name there.
+///
+/// # Panics
+/// If it is not there.
 #[must_use]
 pub fn raw(stage: &Stage, controller: &str, id: Option<&str>, file: &str) -> (String, String) {
     let name = match file {
@@ -67,6 +70,9 @@ pub fn raw(stage: &Stage, controller: &str, id: Option<&str>, file: &str) -> (St
 }
 
 /// The value of a file of v1; shares as [`shares`] has them.
+///
+/// # Panics
+/// If it is not there.
 #[must_use]
 pub fn value(stage: &Stage, controller: &str, id: Option<&str>, file: &str) -> String {
     let (_, text) = raw(stage, controller, id, file);

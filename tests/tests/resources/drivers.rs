@@ -74,6 +74,31 @@ async fn cgroupfs_is_a_driver_everywhere() {
     stage.end().await;
 }
 
+/// Whether systemd has what the unit was asked for with.
+fn unit_is_complete(stage: &Stage, unit: &str) {
+    let shown = systemctl(&[
+        "show",
+        "-p",
+        "Delegate,CollectMode,MemoryMax,CPUQuotaPerSecUSec,TasksMax,AllowedCPUs,ActiveState,Slice",
+        unit,
+    ]);
+    for line in [
+        "Delegate=yes",
+        "CollectMode=inactive-or-failed",
+        "MemoryMax=67108864",
+        "CPUQuotaPerSecUSec=500ms",
+        "TasksMax=20",
+        "AllowedCPUs=0",
+        "ActiveState=active",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    assert!(
+        shown.contains(&format!("Slice={}-{}.slice", stage.daemon.traces.cgroup, stage.pod_id)),
+        "{shown}"
+    );
+}
+
 #[tokio::test]
 async fn a_container_s_unit_has_its_limits_keeps_them_and_goes_with_it() {
     let mut stage = Stage::new("unit").await;
@@ -98,27 +123,7 @@ async fn a_container_s_unit_has_its_limits_keeps_them_and_goes_with_it() {
     assert_eq!(stage.client.sh(&id, uses).await.split_whitespace().collect::<Vec<_>>(), ["3", "1"]);
     let unit = format!("orlop-{id}.scope");
     if kernel::is_systemd() {
-        let shown = systemctl(&[
-            "show",
-            "-p",
-            "Delegate,CollectMode,MemoryMax,CPUQuotaPerSecUSec,TasksMax,AllowedCPUs,ActiveState,Slice",
-            &unit,
-        ]);
-        for line in [
-            "Delegate=yes",
-            "CollectMode=inactive-or-failed",
-            "MemoryMax=67108864",
-            "CPUQuotaPerSecUSec=500ms",
-            "TasksMax=20",
-            "AllowedCPUs=0",
-            "ActiveState=active",
-        ] {
-            assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
-        }
-        assert!(
-            shown.contains(&format!("Slice={}-{}.slice", stage.daemon.traces.cgroup, stage.pod_id)),
-            "{shown}"
-        );
+        unit_is_complete(&stage, &unit);
         // systemd writes what it knows anew, and takes no device away.
         systemctl(&["daemon-reload"]);
         systemctl(&["set-property", "--runtime", &unit, "CPUWeight=59"]);

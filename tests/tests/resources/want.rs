@@ -31,10 +31,7 @@ async fn a_container_that_was_killed_did_not_die_of_what_an_exec_took() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
     let status = stage.client.ended(&id).await;
     assert_eq!(status.exit_code, 137);
-    // The kernel tells them apart where the exec has a cgroup of its own.
-    if kernel::is_v2() {
-        assert_eq!(status.reason, "Error", "{}", status.message);
-    }
+    assert_eq!(status.reason, "Error", "{}", status.message);
     stage.end().await;
 }
 
