@@ -1,5 +1,7 @@
 //! A container as a flat list of kernel operations, in the order in which they are carried out.
 //!
+//! Long because: one list of all operations, each with its meaning.
+//!
 //! *Invariant:* plain data. Everything is resolved: the shim looks up no name, chooses no default, computes nothing. What may not
 //! come before what is checked by [`crate::order`] where a plan is made.
 //!
