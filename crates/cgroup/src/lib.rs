@@ -5,7 +5,7 @@
 //! | [`hierarchy`] | what is mounted here, and where a controller lives |
 //! | [`mod@plan`] | limits become directories and values, in an order that the kernel accepts |
 //! | [`devices`] | which devices may be used: by rules, or by a program |
-//! | [`slice`] | where systemd puts its units |
+//! | [`mod@slice`] | where systemd puts its units |
 //! | [`update`] | limits of a cgroup in use become others |
 //! | [`act`] | making, ending and removing |
 //! | [`freeze`] | processes that stand still, and go on |
