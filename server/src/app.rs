@@ -25,6 +25,7 @@ use crate::cri::Edge;
 use crate::events::Events;
 use crate::gauges::{self, Gauges};
 use crate::handlers::Handlers;
+use crate::hooks::Hooks;
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -137,6 +138,7 @@ async fn serve(
     crate::nri::begin(&core).await;
     gauges::begin(&core);
     core.cdi.begin();
+    core.hooks.begin();
     let listener = tokio::net::UnixListener::from_std(listener).map_err(failed("listen", socket))?;
     if let Some(address) = &config.metrics.address {
         observe::serve(address, Arc::clone(&calls))
@@ -206,6 +208,7 @@ fn compose(
         apparmor: crate::pods::confine::Loader::default(),
         cdi: Cdi::new(&config.cdi.directories),
         contexts,
+        hooks: Hooks::new(&config.hooks),
         table: Table::default(),
         tokens,
         events,

@@ -69,6 +69,7 @@ impl Audit {
                     | Thing::Layer(_)
                     | Thing::Image(_)
                     | Thing::Cgroup(_)
+                    | Thing::Poststop
                     | Thing::Shim
                     | Thing::Runtime
                     | Thing::Frozen(_)

@@ -48,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) shim: Shim,
     pub(crate) cdi: Cdi,
+    pub(crate) hooks: Hooks,
     pub(crate) cli: Cli,
     pub(crate) nri: Nri,
     pub(crate) handlers: Handlers,
@@ -230,6 +231,16 @@ pub(crate) struct Cdi {
     pub(crate) directories: Vec<PathBuf>,
 }
 
+/// `[hooks]`: programs of others that are run at points of containers' lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hooks {
+    /// Where files are that say which programs; one of a later directory stands for one of the same name in an earlier one. None:
+    /// there are no such hooks.
+    pub(crate) directories: Vec<PathBuf>,
+    /// How long a hook may take that does not say how long.
+    pub(crate) timeout: Duration,
+}
+
 /// `[cli]`: containers of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cli {
@@ -345,6 +356,13 @@ impl Default for Nri {
 impl Default for Checkpoint {
     fn default() -> Self {
         Checkpoint { criu: "criu".into(), timeout: Duration::from_mins(5) }
+    }
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        let directories = ["/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"];
+        Hooks { directories: directories.map(PathBuf::from).into(), timeout: Duration::from_secs(30) }
     }
 }
 

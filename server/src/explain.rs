@@ -138,6 +138,7 @@ fn of_container(core: &Core, container: &Arc<Container>, plan: bool) -> ExplainR
         stages: born.as_ref().map(|born| stages(&born.stages)).unwrap_or_default(),
         things: ledger.iter().map(ToString::to_string).collect(),
         resources: container.limits(),
+        hooks: hooks(core, container),
         cdi_devices: crate::cri::convert::cdi_devices(&container.asked),
         plan: if plan { plan_text(core, container) } else { Vec::new() },
         ..ExplainResponse::default()
@@ -283,8 +284,20 @@ fn layers(core: &Core, container: &Container) -> Vec<LayerFact> {
     all
 }
 
-fn plan_text(core: &Core, container: &Container) -> Vec<String> {
+fn plan(core: &Core, container: &Container) -> Option<Plan> {
     let file = core.places.container(&container.id).join(orlop_wire::record::file::PLAN);
-    let plan = std::fs::read(file).ok().and_then(|bytes| Plan::from_bytes(&bytes).ok());
-    plan.map(|plan| orlop_spec::text::plan(&plan).lines().map(str::to_owned).collect()).unwrap_or_default()
+    std::fs::read(file).ok().and_then(|bytes| Plan::from_bytes(&bytes).ok())
+}
+
+/// Programs of others that are run at points of its life.
+fn hooks(core: &Core, container: &Container) -> Vec<String> {
+    let hooks = plan(core, container).and_then(|plan| plan.hooks);
+    let all = hooks.iter().flat_map(|hooks| &hooks.all);
+    all.map(|hook| format!("{} {}", hook.point.name(), hook.path())).collect()
+}
+
+fn plan_text(core: &Core, container: &Container) -> Vec<String> {
+    plan(core, container)
+        .map(|plan| orlop_spec::text::plan(&plan).lines().map(str::to_owned).collect())
+        .unwrap_or_default()
 }

@@ -12,7 +12,7 @@
 //! | [`shims`] | shims as the server sees them |
 //! | [`handlers`] | runtimes of others, and what they can do |
 //! | [`images`], [`network`], [`node`] | images, networks and the node, as the core asks for them |
-//! | [`cdi`], [`watched`] | devices by name; directories of files that others write |
+//! | [`cdi`], [`hooks`], [`watched`] | devices by name; hooks; directories of files that others write |
 //! | [`nri`] | plugins of others that hear of pods and containers, and change them |
 //! | [`events`] | what has happened to pods and containers, by number |
 //! | [`own`], [`explain`], [`audit`] | orlop's own service: pulls that can be watched, what is known of a thing, what the kernel has that no ledger has |
@@ -36,6 +36,7 @@ mod explain;
 mod failpoint;
 mod gauges;
 mod handlers;
+mod hooks;
 mod images;
 mod later;
 mod network;

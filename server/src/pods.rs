@@ -12,6 +12,7 @@
 //! | [`edits`] | those who may change a container between spec and plan |
 //! | [`foreign`] | containers of a runtime that is not ours |
 //! | [`deeds`] | a container is launched, asked to end, killed |
+//! | [`hooks`] | programs of others that are run after the end |
 //! | [`exec`] | a process beside the first |
 //! | [`update`], [`sums`] | limits become others |
 //! | [`down`] | what was made is unmade: the one walk of rollback, stop, remove and recovery |
@@ -36,6 +37,7 @@ pub(crate) mod down;
 pub(crate) mod edits;
 pub(crate) mod exec;
 mod foreign;
+mod hooks;
 pub(crate) mod ledger;
 pub(crate) mod plan;
 pub(crate) mod pod;
@@ -60,6 +62,7 @@ use crate::cdi::Cdi;
 use crate::checkpoint::criu::Criu;
 use crate::events::Events;
 use crate::gauges::Gauges;
+use crate::hooks::Hooks;
 use crate::images::Images;
 use crate::later::Later;
 use crate::network::Network;
@@ -83,6 +86,7 @@ pub(crate) struct Core {
     pub(crate) apparmor: confine::Loader,
     pub(crate) cdi: Cdi,
     pub(crate) contexts: context::Contexts,
+    pub(crate) hooks: Hooks,
     pub(crate) table: Table,
     pub(crate) tokens: crate::streams::tokens::Tokens,
     pub(crate) events: Events,

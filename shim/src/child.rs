@@ -32,6 +32,8 @@ pub(crate) const NEARLY: &[u8] = b"ok";
 
 /// What a child says that has cloned once more: a letter, and the other's number in four bytes; its pidfd comes along.
 pub(crate) const AGAIN: &[u8; 5] = b"a\0\0\0\0";
+/// What it says at an [`Operation::Pause`]; it goes on when it hears a byte.
+pub(crate) const PAUSED: &[u8] = b"hook";
 
 /// Which operation failed, and how: what a child says through its report socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,6 +224,7 @@ impl<'a> Child<'a> {
             O::Mask { target } => mounts::mask(self.root()?, target),
             O::Freeze { target } => mounts::freeze(self.root()?, target),
             O::FreezeRoot => root::freeze(),
+            O::Pause { .. } => self.pause(),
             O::Enter => root::enter(self.root()?),
             O::Hide { path } => root::hide(path),
             other => self.perform_last(other),
@@ -257,6 +260,16 @@ impl<'a> Child<'a> {
             O::Restore { program, .. } => self.restore(program),
             // All others were performed by the caller of this.
             _ => Err(Errno::INVAL),
+        }
+    }
+
+    /// Says that hooks are due, and waits until they have been run.
+    fn pause(&self) -> Result<(), Errno> {
+        rustix::io::write(self.report, PAUSED)?;
+        match rustix::io::read(self.report, &mut [0; 1]) {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(Errno::CANCELED),
+            Err(errno) => Err(errno),
         }
     }
 

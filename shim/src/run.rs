@@ -17,6 +17,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::record::failure;
 use crate::watch::Shim;
+use crate::watch::hooks::Hooks;
 use crate::watch::log::Log;
 use crate::watch::poll::{Poll, Source};
 use crate::watch::process::{First, Processes, Seed, bear};
@@ -140,6 +141,8 @@ fn begin(directory: &str, control: &mut Option<OwnedFd>) -> Result<Shim, Failure
         stdin,
         master: None,
         born: None,
+        born_told: false,
+        hooks: Hooks::default(),
         ending: None,
         oom_before,
         stages,
@@ -171,8 +174,11 @@ fn read_plan() -> Result<Plan, Failure> {
         let versions = format!("version {} for a shim of version {}", plan.version, orlop_wire::VERSION);
         return Err(failure("read plan", versions, Errno::INVAL));
     }
-    orlop_wire::order::check(&plan.operations)
-        .map_err(|disorder| failure("read plan", disorder.to_string(), Errno::INVAL))?;
+    let hooks = plan.hooks.iter().flat_map(|hooks| &hooks.all).map(|hook| &hook.operations);
+    for operations in std::iter::once(&plan.operations).chain(hooks) {
+        orlop_wire::order::check(operations)
+            .map_err(|disorder| failure("read plan", disorder.to_string(), Errno::INVAL))?;
+    }
     Ok(plan)
 }
 

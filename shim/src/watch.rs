@@ -9,6 +9,7 @@
 //! | [`process`] | births and deaths: the container's first process and execs |
 //! | [`runtime`] | the same where a runtime of others makes the processes |
 //! | [`answer`] | what each request does |
+//! | [`hooks`] | programs of others that are run at points of the container's life |
 //! | [`end`] | the container's end: drained, recorded, told, cleaned up |
 //!
 //! *Invariant:* nothing here waits for anything but the epoll descriptor. A child that hangs on a dead mount, a peer that does not
@@ -18,6 +19,7 @@ pub(crate) mod answer;
 pub(crate) mod attach;
 pub(crate) mod connection;
 pub(crate) mod end;
+pub(crate) mod hooks;
 pub(crate) mod log;
 pub(crate) mod poll;
 pub(crate) mod process;
@@ -31,6 +33,7 @@ use orlop_wire::record::Born;
 
 use connection::Connection;
 use end::Ending;
+use hooks::Hooks;
 use log::Log;
 use poll::{Poll, Source};
 use process::{First, Processes};
@@ -51,6 +54,9 @@ pub(crate) struct Shim {
     /// The container's terminal.
     pub(crate) master: Option<OwnedFd>,
     pub(crate) born: Option<Born>,
+    /// Whether everyone was told of it.
+    pub(crate) born_told: bool,
+    pub(crate) hooks: Hooks,
     pub(crate) ending: Option<Ending>,
     pub(crate) stages: crate::run::Stages,
     pub(crate) commands: runtime::Commands,
@@ -60,13 +66,15 @@ impl Shim {
     /// Serves until the container has ended and everyone who listens has been told.
     pub(crate) fn serve(&mut self) {
         while !self.is_over() {
-            let ending = self.ending.as_ref().map(Ending::patience);
+            let hooks = self.hooks.patience();
+            let ending = self.ending.as_ref().map(|ending| ending.patience(self.hooks.is_busy()));
             let log = self.log.patience();
-            let timeout = ending.into_iter().chain(log).min();
+            let timeout = ending.into_iter().chain(log).chain(hooks).min();
             for source in self.poll.wait(timeout) {
                 self.take(source);
             }
             self.log.look_again(&mut self.poll);
+            self.time_hook();
             self.settle();
         }
     }
@@ -77,6 +85,7 @@ impl Shim {
             Source::Listener => self.accept(),
             Source::Connection(number) => self.hear(number),
             Source::Report(exec) => self.report(exec),
+            Source::Hook => self.hear_hook(),
             Source::Stream(number) => {
                 if self.log.pump(number) {
                     self.poll.forget_stream(number);

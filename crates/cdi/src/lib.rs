@@ -9,9 +9,9 @@
 //! | `tree` | a file's text, JSON or YAML, with the line of each value |
 //! | `read` | that as a file's content, checked |
 //! | `version` | which version of the interface brought what |
-//! | [`file`] | a file's content |
+//! | [`mod@file`] | a file's content |
 //! | [`registry`] | all files: which device is whose, and what is in whose way |
-//! | [`apply`] | the changes, made in a spec |
+//! | [`mod@apply`] | the changes, made in a spec |
 //!
 //! *Invariant:* pure. Files come in as bytes, what the node knows of a device comes from whoever asks; a file that is broken is so by
 //! itself, with the line, and takes nothing from the others.

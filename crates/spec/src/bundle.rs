@@ -261,6 +261,8 @@ fn plan(
         oom: facts.oom.clone(),
         operations: command(foreign, Some((places, facts)), &create)?,
         stdio: Stdio { terminal, ..facts.stdio.clone() },
+        // Its own runtime reads them in the bundle, and runs them.
+        hooks: None,
         runtime: Some(Runtime {
             name: foreign.name.to_owned(),
             create: Handover {

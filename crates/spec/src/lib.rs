@@ -10,6 +10,7 @@
 //! | [`selinux`] | contexts of a pod and its containers |
 //! | [`lower`] | an OCI runtime spec becomes a flat list of kernel operations |
 //! | [`bundle`] | an OCI runtime spec as a runtime of others takes it |
+//! | [`hooks`] | which programs of others are run for which containers |
 //! | [`text`] | a plan as people read it |
 //! | [`capability`] | capabilities by name, number and mask |
 //! | [`signal`] | signals by name and number |
@@ -23,6 +24,7 @@ pub mod apparmor;
 pub mod bundle;
 pub mod capability;
 pub mod files;
+pub mod hooks;
 pub mod input;
 pub mod lower;
 pub mod oci;

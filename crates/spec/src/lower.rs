@@ -7,6 +7,7 @@
 //! | [`options`] | mount options as attributes and filesystem parameters |
 //! | `mounts` | mounts, masks, read-only paths |
 //! | `cgroups` | the container's view of cgroups |
+//! | `hooks` | programs of others that are run at points of its life |
 //! | `nodes` | device nodes and the links beside them |
 //! | `process` | limits, identity, filter, program |
 //! | [`sysctl`] | which namespace a sysctl belongs to |
@@ -17,15 +18,18 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::runtime::{Linux, Process, Spec};
 use orlop_model::report::{Kind, Report};
+use orlop_wire::hook::Point;
 use orlop_wire::plan::{Cgroup, Oom, Operation, Plan, Stdio};
 
 use crate::input::{CgroupLayout, DeviceNode};
 use crate::seccomp::Filters;
 
 mod cgroups;
+mod hooks;
 mod mounts;
 mod namespaces;
 mod nodes;
@@ -38,6 +42,7 @@ pub mod user;
 #[cfg(test)]
 mod tests;
 
+pub use hooks::listed as listed_hooks;
 pub use namespaces::{kinds, paths};
 pub use process::{ExecFacts, candidates, exec};
 
@@ -100,6 +105,10 @@ pub struct Facts<'a> {
     pub stdio: Stdio,
     /// Whether a source of a bind mount that is missing is made as a directory.
     pub create_sources: bool,
+    /// Directory of the host that hooks are told is the bundle, and where they begin.
+    pub bundle: PathBuf,
+    /// How long a hook may take that says nothing of that itself.
+    pub hook_patience: Duration,
     /// Environment values that the spec could not hold: [`crate::oci::Composed::raw_environment`].
     pub raw_environment: &'a [(String, Vec<u8>)],
     /// Filters compiled before.
@@ -140,7 +149,15 @@ pub fn lower(spec: &Spec, facts: &Facts<'_>) -> Result<Plan, Report> {
         operations: process::birth(process)?,
         stdio: Stdio { terminal: process.terminal().unwrap_or(false), ..facts.stdio.clone() },
         runtime: None,
+        hooks: hooks::hooks(spec, process, linux, facts)?,
     };
+    let pause = |until: Point, before: Option<Point>| {
+        let mut due = plan.hooks.iter().flat_map(|hooks| &hooks.all);
+        due.any(|hook| hook.point <= until && Some(hook.point) > before).then_some(Operation::Pause { until })
+    };
+    let pauses =
+        [pause(Point::CreateContainer, None), pause(Point::StartContainer, Some(Point::CreateContainer))];
+    let [before_enter, before_exec] = pauses;
     let all = &mut plan.operations;
     all.extend(facts.enter.iter().map(|procs| Operation::EnterCgroup { procs: procs.clone() }));
     all.extend(spaces.operations);
@@ -151,13 +168,14 @@ pub fn lower(spec: &Spec, facts: &Facts<'_>) -> Result<Plan, Report> {
         all.push(Operation::MountContext { label });
     }
     all.push(root(&facts.root)?);
-    filesystem(spec, process, linux, facts, all)?;
+    filesystem(spec, process, linux, facts, before_enter, all)?;
     all.push(Operation::Enter);
     all.extend(mounts::root_propagation(linux)?.map(|flags| Operation::RootPropagation { flags }));
     all.push(process::directory(process)?);
     if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false) {
         all.push(Operation::FreezeRoot);
     }
+    all.extend(before_exec);
     let filter = linux.seccomp().as_ref().map(|profile| facts.filters.get(profile)).transpose()?;
     process::become_it(process, filter, facts.raw_environment, all)?;
     if let Some(user) = user {
@@ -174,6 +192,7 @@ fn filesystem(
     process: &Process,
     linux: &Linux,
     facts: &Facts<'_>,
+    pause: Option<Operation>,
     all: &mut Vec<Operation>,
 ) -> Result<(), Report> {
     let mounted = spec.mounts().as_deref().unwrap_or_default();
@@ -190,6 +209,7 @@ fn filesystem(
     }
     namespaces::names(spec, linux, all)?;
     sysctl::operations(linux, all)?;
+    all.extend(pause);
     for path in linux.masked_paths().iter().flatten() {
         all.push(Operation::Mask { target: inside("linux.maskedPaths", Path::new(path))? });
     }

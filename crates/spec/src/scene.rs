@@ -215,6 +215,8 @@ impl Scene {
                 log_cap: 0,
             },
             create_sources: true,
+            bundle: "/run/orlop/containers/c".into(),
+            hook_patience: std::time::Duration::from_secs(7),
             raw_environment: &composed.raw_environment,
             filters: &self.filters,
             devices: &self.node.devices,

@@ -54,6 +54,10 @@ pub fn plan(plan: &Plan) -> String {
             );
         }
     }
+    for hook in plan.hooks.iter().flat_map(|hooks| &hooks.all) {
+        lines.push(format!("hook {} (at most {} ms)", hook.point.name(), hook.patience));
+        lines.extend(hook.operations.iter().map(|one| format!("    {}", operation(one))));
+    }
     lines.iter().fold(String::new(), |text, line| text + line + "\n")
 }
 
@@ -286,6 +290,7 @@ fn process(operation: &Operation) -> Option<String> {
                 names.join(&b' ').escape_ascii()
             )
         }
+        O::Pause { until } => format!("wait for hooks up to {}", until.name()),
         O::Keyring { name } => format!("keyring {}", shown(name)),
         O::Attribute { name, value } => format!("attribute {} = {}", shown(name), shown(value)),
         O::MountContext { label } => format!("mount context {}", shown(label)),

@@ -12,6 +12,7 @@
 //! decoded is an error, never a panic. Nothing here does anything.
 
 pub mod code;
+pub mod hook;
 pub mod message;
 pub mod order;
 pub mod plan;

@@ -136,6 +136,11 @@ pub enum News {
         /// Exit code, or 128 and the signal's number.
         code: i32,
     },
+    /// A hook that nobody waits for has failed: after the start, or after the end.
+    45 => HookFailed {
+        /// Which, and how.
+        failure: Failure,
+    },
     /// An attachment has ended: all that its pipes took is in them, and their write ends are closed.
     3 => Detached {
         /// Which.

@@ -3,6 +3,7 @@
 //! *Invariant:* a plan that passes [`check`] needs no privilege after it is dropped, covers nothing before it is mounted, opens
 //! nothing of the image by name after the root is frozen, and ends in one exec, or in a restore.
 
+use crate::hook::Point;
 use crate::plan::Operation;
 
 /// `CLONE_NEWUSER` of clone(2).
@@ -72,12 +73,15 @@ fn phase(operation: &Operation) -> u8 {
         | O::Terminal { .. } => 9,
         O::Hostname { .. } | O::Domainname { .. } | O::Sysctl { .. } => 10,
         O::Mask { .. } | O::Freeze { .. } => 11,
+        // Before what is covered: a hook may change what is below.
+        O::Pause { until } if *until <= Point::CreateContainer => 11,
         // A restore is done from outside of the root, with all privileges.
         O::Enter | O::Restore { .. } => 12,
         O::RootPropagation { .. } => 13,
         // The working directory may have to be made: before the root is read-only.
         O::Chdir { .. } => 14,
-        O::FreezeRoot => 15,
+        // What a hook of this point sees is what the program will see.
+        O::FreezeRoot | O::Pause { .. } => 15,
         O::Rlimit { .. } | O::Umask { .. } => 16,
         O::Bounding { .. } => 17,
         O::Become { .. } => 18,

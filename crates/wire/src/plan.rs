@@ -12,6 +12,7 @@
 use std::ffi::CString;
 
 use crate::code::wire;
+use crate::hook::{Hooks, Point};
 
 mod name;
 mod preparation;
@@ -46,6 +47,8 @@ pub struct Plan {
     pub stdio: Stdio,
     /// The runtime of others that makes the container, if one does: then the program that ends `operations` is its first command.
     pub runtime: Option<Runtime>,
+    /// Programs of others that are run at points of its life; mostly there are none.
+    pub hooks: Option<Hooks>,
 }}
 
 wire! {
@@ -433,6 +436,11 @@ pub enum Operation {
         name: CString,
         /// What is written.
         value: CString,
+    },
+    /// Say that hooks are due, and wait until all up to this point have been run: who pauses is killed where one of them fails.
+    45 => Pause {
+        /// Up to which.
+        until: Point,
     },
     /// The SELinux context that all files of overlays have that are mounted afterwards: the root, images.
     41 => MountContext {

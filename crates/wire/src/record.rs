@@ -17,6 +17,8 @@ pub mod file {
     pub const BORN: &str = "born";
     /// [`super::Exited`], once it has ended or could not begin.
     pub const EXIT: &str = "exit";
+    /// There once all hooks that come after the end have been run.
+    pub const POSTSTOP: &str = "poststop";
     /// The room of [`EXIT`], taken before the container begins, so that a full disk cannot lose an end.
     pub const EXIT_RESERVED: &str = "exit.reserved";
 }

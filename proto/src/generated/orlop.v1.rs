@@ -1013,6 +1013,9 @@ pub struct ContainerRecord {
     /// The container whose PID namespace it lives in; empty: none.
     #[prost(string, tag = "19")]
     pub target: ::prost::alloc::string::String,
+    /// How long the hooks may take that come after its end, in milliseconds; 0: there are none.
+    #[prost(uint64, tag = "30")]
+    pub poststop_patience: u64,
 }
 /// Who a process begins as.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -55,6 +55,8 @@ keys! {
     checkpoint.timeout = seconds, "whole seconds, 1 to 3600";
     shim.path = optional_path, "an absolute path without .., or \"\" for orlop-shim beside the daemon";
     cdi.directories = some_paths, "a list of absolute paths without .., or [] for none";
+    hooks.directories = some_paths, "a list of absolute paths without .., or [] for none";
+    hooks.timeout = seconds, "whole seconds, 1 to 3600";
     cli.cgroup_parent = cgroup, "a cgroup's path below the root, \"orlop\" or \"node/orlop\"";
     cli.userns_remap = remap, "USER or USER:GROUP as in /etc/subuid, or \"\"";
     nri.enabled = flag, "true, false";

@@ -86,6 +86,8 @@ const BAD: &[(&str, usize, &str, &str)] = &[
     ("[cdi]\ndirectories = \"/etc/cdi\"\n", 2, "cdi.directories", "list of strings"),
     ("[checkpoint]\ncriu = \"bin/criu\"\n", 2, "checkpoint.criu", "no absolute path"),
     ("[checkpoint]\ncriu = \"\"\n", 2, "checkpoint.criu", "names no program"),
+    ("[hooks]\ndirectories = [\"/a\", \"/b/../c\"]\n", 2, "hooks.directories", "a .. in it"),
+    ("[hooks]\ntimeout = 0\n", 2, "hooks.timeout", "0 seconds"),
     ("[cli]\ncgroup_parent = \"\"\n", 2, "cli.cgroup_parent", "below the root"),
     ("[cli]\nuserns_remap = \"a:b:c\"\n", 2, "cli.userns_remap", "not USER or USER:GROUP"),
 ];
@@ -137,6 +139,9 @@ timeout = 30
 path = "/usr/libexec/orlop-shim"
 [cdi]
 directories = ["/d", "/e"]
+[hooks]
+directories = []
+timeout = 5
 [cli]
 cgroup_parent = "people"
 userns_remap = "nobody:nogroup"
@@ -207,6 +212,7 @@ fn every_key_sets_its_own_field() {
         checkpoint: Checkpoint { criu: "/usr/sbin/criu".into(), timeout: Duration::from_secs(30) },
         shim: Shim { path: Some("/usr/libexec/orlop-shim".into()) },
         cdi: Cdi { directories: vec!["/d".into(), "/e".into()] },
+        hooks: Hooks { directories: Vec::new(), timeout: Duration::from_secs(5) },
         cli: Cli { cgroup_parent: "people".into(), userns_remap: Some("nobody:nogroup".into()) },
         nri: nri(),
         // Has names of its own: see its room.

@@ -65,6 +65,8 @@ pub(crate) struct Facts {
     pub(crate) volumes: Vec<String>,
     /// The container whose PID namespace it lives in, if it is another's.
     pub(crate) target: Option<ContainerId>,
+    /// How long hooks may take that come after its end; none: there are none.
+    pub(crate) poststop: Option<Duration>,
     /// What an exec's child does, until it has ended; its [`Operation::Execute`] is a pattern.
     pub(crate) exec: Vec<Operation>,
     /// The directory of what its runtime reads, where that is one of others: a command of it is what an exec's child becomes.
@@ -217,6 +219,11 @@ impl Container {
             Some(ledger) => change(ledger),
             None => Err(Report::new(Kind::Failed, "write ledger", self.id.short(), "it is not open")),
         }
+    }
+
+    /// How much longer than another it may take to end: hooks come after its end.
+    pub(super) fn lingers(&self) -> Duration {
+        self.facts().and_then(|facts| facts.poststop).unwrap_or_default()
     }
 
     /// When its program began; [`Timestamp::NEVER`] if it has not.

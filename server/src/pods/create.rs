@@ -214,6 +214,9 @@ fn steps(
     }
     super::foreign::write(&directory, &planned.files)?;
     super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;
+    if let Some(config) = &planned.config {
+        super::record::put(&directory, "config.json", config)?;
+    }
     let facts = Facts {
         image: image.id.to_string(),
         image_ref: image_ref(&image),
@@ -225,6 +228,7 @@ fn steps(
         layers,
         volumes,
         target: target.map(|target| target.id.clone()),
+        poststop: super::hooks::patience(&planned.plan),
         exec: planned.exec,
         bundle: super::foreign::bundle_of(&directory),
         restored: source.is_some(),

@@ -47,6 +47,9 @@ async fn try_launch(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), 
     // A plan that is being changed is carried out as it is then.
     let _updating = container.updating().await;
     container.with_ledger(|ledger| {
+        if facts.poststop.is_some() {
+            ledger.will(Thing::Poststop)?;
+        }
         for cgroup in &facts.cgroups {
             ledger.will(Thing::Cgroup(cgroup.clone()))?;
         }
@@ -192,9 +195,15 @@ async fn follow(core: &Arc<Core>, container: &Arc<Container>, mut news: mpsc::Un
                 }
                 Event::Ended(exit)
             }
+            Heard::HookFailed(failure) => {
+                tracing::warn!(container = container.id.short(), "{}", shims::report(&failure));
+                continue;
+            }
             Heard::Gone => {
                 container.life().link = None;
-                Event::Ended(silent_end(core, container))
+                let exit = silent_end(core, container);
+                super::hooks::after(core, container).await;
+                Event::Ended(exit)
             }
             Heard::Cut => {
                 container.life().link = None;
@@ -310,7 +319,7 @@ pub(super) async fn kill(core: &Arc<Core>, container: &Arc<Container>) {
     let link = container.life().link.clone();
     if let Some(link) = &link
         && let Ok(Ok(())) = tokio::time::timeout(ANSWER, link.ask(Request::KillAll, Vec::new())).await
-        && tokio::time::timeout(DEATH, container.until(State::has_ended)).await.is_ok()
+        && tokio::time::timeout(DEATH + container.lingers(), container.until(State::has_ended)).await.is_ok()
     {
         return;
     }

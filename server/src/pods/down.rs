@@ -114,7 +114,8 @@ async fn end_containers(core: &Arc<Core>, pod: &Arc<Pod>) -> Result<(), Report> 
         let _ = container.tell(core, &ContainerEvent::Stop { grace: Duration::ZERO });
     }
     for container in &containers {
-        if tokio::time::timeout(END_PATIENCE, container.until(ContainerState::has_ended)).await.is_err() {
+        let patience = END_PATIENCE + container.lingers();
+        if tokio::time::timeout(patience, container.until(ContainerState::has_ended)).await.is_err() {
             let cause = "its processes do not end, though the kernel was told to kill them; they may wait for a dead disk or server";
             return Err(Report::new(Kind::TimedOut, "end container", container.id.short(), cause));
         }
@@ -204,6 +205,7 @@ async fn unmake_of_pod(core: &Arc<Core>, pod: &Arc<Pod>, thing: &Thing) -> Resul
         Thing::Layer(_)
         | Thing::Image(_)
         | Thing::Cgroup(_)
+        | Thing::Poststop
         | Thing::Shim
         | Thing::Runtime
         | Thing::Frozen(_)
@@ -316,6 +318,10 @@ async fn unmake_of_container(
             let (core, directory) = (Arc::clone(core), core.places.container(&container.id));
             blocking("delete by runtime", move || super::foreign::delete(&core, &directory)).await?
         }
+        Thing::Poststop => {
+            super::hooks::after(core, container).await;
+            Ok(())
+        }
         Thing::Cgroup(path) => {
             let path = path.clone();
             if let Some(unit) = core.scope(container).filter(|unit| path.ends_with(unit)) {
@@ -362,7 +368,7 @@ async fn unmake_of_container(
 
 async fn end_shim(core: &Arc<Core>, container: &Arc<Container>) -> Result<(), Report> {
     let directory = core.places.container(&container.id);
-    let patience = tokio::time::Instant::now() + SHIM_PATIENCE;
+    let patience = tokio::time::Instant::now() + SHIM_PATIENCE + container.lingers();
     let mut pause = Duration::from_micros(200);
     // A shim that nobody has spoken to since a restart: its container was undone before it was adopted.
     if container.life().link.is_none()

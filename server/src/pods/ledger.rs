@@ -33,6 +33,8 @@ pub(crate) enum Thing {
     Layer(PathBuf),
     /// The hold on an image.
     Image(String),
+    /// Hooks that are to be run after the end.
+    Poststop,
     /// A cgroup.
     Cgroup(PathBuf),
     /// The pod's own cgroup, in every hierarchy.
@@ -62,6 +64,7 @@ impl Thing {
             Thing::Init => "init",
             Thing::Layer(_) => "layer",
             Thing::Image(_) => "image",
+            Thing::Poststop => "poststop",
             Thing::Cgroup(_) => "cgroup",
             Thing::Group(_) => "group",
             Thing::Shim => "shim",
@@ -83,6 +86,7 @@ impl Thing {
             "init" => Thing::Init,
             "layer" => Thing::Layer(name.into()),
             "image" => Thing::Image(name.into()),
+            "poststop" => Thing::Poststop,
             "cgroup" => Thing::Cgroup(name.into()),
             "group" => Thing::Group(name.into()),
             "shim" => Thing::Shim,
@@ -113,6 +117,7 @@ impl fmt::Display for Thing {
             | Thing::HostPorts
             | Thing::Attachment
             | Thing::Init
+            | Thing::Poststop
             | Thing::Shim
             | Thing::Runtime => f.write_str(kind),
         }

@@ -73,6 +73,8 @@ pub(super) struct Making<'a> {
 /// A plan, and what has to be remembered of its making.
 pub(super) struct Planned {
     pub(super) plan: Plan,
+    /// The spec as hooks find it in the bundle, if there are any.
+    pub(super) config: Option<Vec<u8>>,
     pub(super) exec: Vec<Operation>,
     pub(super) cgroups: Vec<PathBuf>,
     pub(super) unified: Option<PathBuf>,
@@ -249,6 +251,8 @@ impl Making<'_> {
                 log_cap: self.core.node.log_cap,
             },
             create_sources: true,
+            bundle: self.core.places.container(&self.container.id),
+            hook_patience: self.core.hooks.patience,
             raw_environment: &composed.raw_environment,
             filters,
             devices,
@@ -262,7 +266,18 @@ impl Making<'_> {
         let image = self.document.oci().config().as_ref();
         let stop = image.and_then(|config| config.stop_signal().clone());
         let stop_signal = orlop_spec::signal::stop_signal(self.config.stop_signal, stop.as_deref());
-        Ok(Planned { plan, exec, cgroups: paths, unified, log_path, stop_signal, limits: None, files })
+        let config = plan.hooks.as_ref().map(|_| bundle(&composed.spec, &layer.join("root"))).transpose()?;
+        Ok(Planned {
+            plan,
+            config,
+            exec,
+            cgroups: paths,
+            unified,
+            log_path,
+            stop_signal,
+            limits: None,
+            files,
+        })
     }
 
     /// What an exec's child does: the container's process without its terminal; its program is a pattern.
@@ -408,6 +423,15 @@ impl Making<'_> {
             Seccomp::Unconfined => Ok(None),
         }
     }
+}
+
+/// The spec in JSON, with its root where it is mounted until it is the root.
+fn bundle(spec: &Spec, root: &Path) -> Result<Vec<u8>, Report> {
+    let mut spec = spec.clone();
+    if let Some(of) = spec.root_mut() {
+        of.set_path(root.to_owned());
+    }
+    serde_json::to_vec(&spec).map_err(|error| Report::new(Kind::Failed, "write bundle", "", error))
 }
 
 /// A profile's bytes: of a regular file, and not more than a profile can have.

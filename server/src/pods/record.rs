@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use orlop_model::report::{Kind, Report};
 use orlop_proto::orlop::v1::{ContainerRecord, PodRecord, Stage, UserRecord};
@@ -130,6 +131,9 @@ pub(super) fn write_container(
         resources: limits.cloned(),
         // Those asked for are in the configuration; what is known beyond them are the images that they are of.
         mounts: if facts.volumes.is_empty() { Vec::new() } else { facts.mounts(&container.asked) },
+        poststop_patience: facts
+            .poststop
+            .map_or(0, |patience| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
         ..ContainerRecord::default()
     };
     put(&core.places.container(&container.id), FILE, &record.encode_to_vec())
@@ -187,6 +191,7 @@ pub(super) fn facts(record: &ContainerRecord, directory: &Path) -> Result<Facts,
             .filter_map(|mount| mount.image.as_ref().map(|image| image.image_ref.clone()))
             .collect(),
         target: record.target.parse().ok(),
+        poststop: Some(record.poststop_patience).filter(|patience| *patience != 0).map(Duration::from_millis),
         exec,
         bundle: super::foreign::bundle_of(directory),
         restored: false,

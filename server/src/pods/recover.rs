@@ -245,6 +245,7 @@ fn read_born(directory: &Path) -> Option<Born> {
 fn place(core: &Arc<Core>, container: &Arc<Container>, directory: &Path) {
     if let Some(exit) = super::deeds::read_exit(directory) {
         container.recovered(State::Exited(exit));
+        last_hooks(core, container);
     } else if shims::is_locked(directory) {
         let running = container.life().born.is_some();
         container.recovered(if running { State::Running } else { State::Starting });
@@ -253,8 +254,17 @@ fn place(core: &Arc<Core>, container: &Arc<Container>, directory: &Path) {
     } else if container.life().born.is_some() {
         let exit = super::deeds::silent_end(core, container);
         container.recovered(State::Exited(exit));
+        last_hooks(core, container);
     }
     // Neither an end nor a beginning nor a shim: created, and not started yet.
+}
+
+/// Hooks that its shim did not come to run, behind the callers' backs.
+fn last_hooks(core: &Arc<Core>, container: &Arc<Container>) {
+    if !container.lingers().is_zero() {
+        let (owned, container) = (Arc::clone(core), Arc::clone(container));
+        core.later.spawn(async move { super::hooks::after(&owned, &container).await });
+    }
 }
 
 /// Speaks to a shim that an earlier daemon started.
@@ -271,7 +281,9 @@ pub(super) async fn adopt(core: &Arc<Core>, container: &Arc<Container>) {
             },
             Err(_) if !shims::is_locked(&directory) => {
                 // It ended while it was looked for.
-                let _ = container.tell(core, &Event::Ended(super::deeds::silent_end(core, container)));
+                let exit = super::deeds::silent_end(core, container);
+                super::hooks::after(core, container).await;
+                let _ = container.tell(core, &Event::Ended(exit));
                 return;
             }
             Err(_) if tokio::time::Instant::now() > until => break,

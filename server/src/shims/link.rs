@@ -31,6 +31,8 @@ pub(crate) enum Heard {
     Born(Born),
     /// It has ended, or could not begin.
     Exited(Exited),
+    /// A hook that nobody waits for has failed.
+    HookFailed(Failure),
     /// The shim itself is gone.
     Gone,
     /// The conversation has ended, the shim has not.
@@ -305,6 +307,9 @@ impl Talk {
                 if let Some(ended) = self.execs.remove(&exec) {
                     let _ = ended.send(code);
                 }
+            }
+            FromShim::News { news: News::HookFailed { failure } } => {
+                let _ = self.heard.send(Heard::HookFailed(failure));
             }
             FromShim::News { news: News::Born { born } } => {
                 let _ = self.heard.send(Heard::Born(born));

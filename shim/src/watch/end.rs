@@ -1,14 +1,15 @@
 //! The container's end: everything of it killed, its streams drained, its record on disk, everyone told, its cgroups removed.
 //!
 //! ```text
-//!  first process gone ─▶ kill the rest ─▶ drain streams ─▶ remove cgroups ─▶ record ─▶ tell ─▶ last children reaped ─▶ over
-//!                                          (at most 2 s)                                        (at most 2 s)
+//!  first process gone ─▶ kill the rest ─▶ drain streams ─▶ remove cgroups ─▶ record ─▶ hooks ─▶ tell ─▶ last children reaped ─▶ over
+//!                                          (at most 2 s)                               (theirs)         (at most 2 s)
 //! ```
 //!
 //! *Invariant:* nobody is told of an end that is not on disk, and nobody reads a log that is not whole.
 
 use std::time::{Duration, Instant};
 
+use orlop_wire::hook::Point;
 use orlop_wire::message::News;
 use orlop_wire::record::{Exited, Failure};
 
@@ -27,6 +28,8 @@ pub(crate) struct Ending {
     /// Exit code, signal, and when; once the first process is waited for.
     status: Option<(i32, i32, i64)>,
     /// As recorded, once it is.
+    recorded: Option<Exited>,
+    /// The same, once everyone has been told.
     pub(super) told: Option<Exited>,
     cleaned: bool,
     /// Whether it was for want of memory.
@@ -35,12 +38,22 @@ pub(crate) struct Ending {
 
 impl Ending {
     fn new() -> Self {
-        Ending { since: Instant::now(), failure: None, status: None, told: None, cleaned: false, oom: false }
+        Ending {
+            since: Instant::now(),
+            failure: None,
+            status: None,
+            recorded: None,
+            told: None,
+            cleaned: false,
+            oom: false,
+        }
     }
 
     /// How long the loop may sleep.
-    pub(super) fn patience(&self) -> Duration {
-        if self.status.is_some() { PULSE } else { PATIENCE }
+    pub(super) fn patience(&self, hooks: bool) -> Duration {
+        // A hook's end is a signal, and its deadline its own.
+        let waits = hooks && self.recorded.is_some();
+        if self.status.is_some() && !waits { PULSE } else { PATIENCE }
     }
 
     fn is_late(&self) -> bool {
@@ -62,6 +75,7 @@ impl Shim {
         ending.oom = oom;
         ending.status = Some((code, signal, crate::record::now()));
         ending.since = Instant::now();
+        self.give_up_hooks();
         self.kill_rest();
     }
 
@@ -76,12 +90,13 @@ impl Shim {
     /// One step further, if the end has begun; and what waits for peers goes out.
     pub(super) fn settle(&mut self) {
         if let Some(ending) = &self.ending
-            && ending.told.is_none()
+            && ending.recorded.is_none()
             && let Some(status) = ending.status
             && (!self.poll.has_streams() || ending.is_late())
         {
             self.conclude(status);
         }
+        self.tell_end();
         if self.ending.as_ref().is_some_and(|ending| ending.told.is_some() && !ending.cleaned) {
             let cleaned = self.clean() && self.processes.execs.is_empty() && self.commands.are_done();
             if let Some(ending) = &mut self.ending {
@@ -108,6 +123,27 @@ impl Shim {
         self.clean();
         // If no disk takes it, it is told all the same; the server then keeps it.
         let _ = crate::record::exited(&exited);
+        if let Some(ending) = &mut self.ending {
+            ending.recorded = Some(exited);
+        }
+    }
+
+    /// Once it is recorded: hooks, and everyone is told.
+    fn tell_end(&mut self) {
+        let Some(Ending { recorded: Some(exited), told: None, .. }) = &self.ending else { return };
+        let exited = exited.clone();
+        if self.plan.hooks.is_some() {
+            if self.hooks.is_busy() {
+                return;
+            }
+            if self.hooks.start_last() {
+                self.run_hooks(Point::Poststop);
+                if self.hooks.is_busy() {
+                    return;
+                }
+            }
+        }
+        self.tell_born();
         self.tell_all(&News::Exited { exited: exited.clone() });
         self.delete();
         if let Some(ending) = &mut self.ending {

@@ -20,6 +20,8 @@ pub(crate) enum Source {
     Report(Option<u64>),
     /// Output of the container: 0 stdout or terminal, 1 stderr.
     Stream(u32),
+    /// Output of a hook.
+    Hook,
 }
 
 impl Source {
@@ -33,6 +35,7 @@ impl Source {
             Source::Report(None) => 3 * Self::KIND,
             Source::Report(Some(exec)) => 4 * Self::KIND + exec,
             Source::Stream(number) => 5 * Self::KIND + u64::from(number),
+            Source::Hook => 6 * Self::KIND,
         }
     }
 
@@ -46,6 +49,7 @@ impl Source {
             2 => Source::Connection(short),
             3 => Source::Report(None),
             4 => Source::Report(Some(below)),
+            6 => Source::Hook,
             _ => Source::Stream(short),
         }
     }
@@ -125,6 +129,7 @@ mod tests {
             Source::Report(Some(0)),
             Source::Report(Some(123_456_789)),
             Source::Stream(1),
+            Source::Hook,
         ] {
             assert_eq!(Source::of_number(source.to_number()), source);
         }

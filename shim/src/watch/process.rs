@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
+use orlop_wire::hook::Point;
 use orlop_wire::message::{Answer, FromShim, News};
 use orlop_wire::plan::{Cgroup, Handover, Operation};
 use orlop_wire::record::{Born as BornRecord, Failure};
@@ -20,7 +21,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidf
 use super::Shim;
 use super::poll::Source;
 use crate::birth::{self, Born};
-use crate::child::{Child, Failed, NEARLY, Program};
+use crate::child::{Child, Failed, NEARLY, PAUSED, Program};
 use crate::record::failure;
 
 /// A process on its way to exec: where its report comes from.
@@ -38,6 +39,8 @@ const KILLED: Failed = Failed { operation: u32::MAX, errno: libc::EINTR };
 pub(super) enum Outcome {
     /// Nothing yet.
     Waiting,
+    /// It waits for hooks to be run.
+    Paused,
     /// The program runs.
     Executed,
     /// An operation failed.
@@ -84,6 +87,7 @@ impl Birth {
             match got {
                 Ok(message) if message.bytes == 8 => self.failed = Some(Failed::from_bytes(bytes)),
                 Ok(message) if bytes[..message.bytes] == *NEARLY => self.nearly = true,
+                Ok(message) if bytes[..message.bytes] == *PAUSED => return Outcome::Paused,
                 Ok(message) if message.bytes != 0 => {}
                 Ok(_) if self.nearly => return self.failed.map_or(Outcome::Executed, Outcome::Failed),
                 Ok(_) => return Outcome::Failed(self.failed.unwrap_or(KILLED)),
@@ -227,6 +231,7 @@ impl Shim {
         let Some(birth) = &mut self.processes.first.birth else { return };
         match birth.hear() {
             Outcome::Waiting => {}
+            Outcome::Paused => self.paused(),
             Outcome::Failed(failed) => {
                 self.processes.first.birth = None;
                 let failure = explain(&self.plan.operations, failed);
@@ -268,8 +273,19 @@ impl Shim {
         };
         // A record that no disk took is told all the same; after a restart the server asks for it.
         let _ = crate::record::born(&born);
-        self.born = Some(born.clone());
-        self.tell_all(&News::Born { born });
+        self.born = Some(born);
+        if self.has_hooks(Point::Poststart) {
+            self.run_hooks(Point::Poststart);
+        } else {
+            self.tell_born();
+        }
+    }
+
+    /// Tells that the program runs, once.
+    pub(super) fn tell_born(&mut self) {
+        if let Some(born) = self.born.clone().filter(|_| !std::mem::replace(&mut self.born_told, true)) {
+            self.tell_all(&News::Born { born });
+        }
     }
 
     pub(super) fn report_exec(&mut self, number: u64) {
@@ -277,7 +293,8 @@ impl Shim {
         let Some(birth) = &mut exec.birth else { return };
         let (connection, asked) = (exec.connection, exec.asked);
         match birth.hear() {
-            Outcome::Waiting => {}
+            // An exec has no hooks.
+            Outcome::Waiting | Outcome::Paused => {}
             Outcome::Failed(failed) => {
                 exec.birth = None;
                 exec.told = true;
@@ -321,6 +338,7 @@ impl Shim {
             }
             self.first_ended(code, signal);
         }
+        self.reap_hook();
         let ended: Vec<(u64, i32)> = self
             .processes
             .execs

@@ -102,6 +102,7 @@ impl Trial {
                 log: Some(c(&path(directory.path(), "log"))),
             },
             runtime: None,
+            hooks: None,
         };
         change(&mut plan, directory.path());
         let state = directory.path().join("state");

@@ -44,5 +44,6 @@ fn info(core: &Core) -> BTreeMap<String, String> {
     let network = core.network.facts().map(|facts| ("cni".to_owned(), facts.to_string()));
     let devices = ("cdi".to_owned(), core.cdi.facts().to_string());
     let handlers = ("handlers".to_owned(), core.handlers.facts().to_string());
-    [("node".to_owned(), facts.to_string()), devices, handlers].into_iter().chain(network).collect()
+    let hooks = ("hooks".to_owned(), core.hooks.facts().to_string());
+    [("node".to_owned(), facts.to_string()), devices, hooks, handlers].into_iter().chain(network).collect()
 }
