@@ -167,7 +167,7 @@ impl Command {
     fn failed(&mut self, operations: &[Operation]) -> Option<Failure> {
         match self.birth.hear() {
             Outcome::Failed(failed) => Some(explain(operations, failed)),
-            Outcome::Waiting | Outcome::Executed => None,
+            Outcome::Waiting | Outcome::Paused | Outcome::Executed => None,
         }
     }
 }
