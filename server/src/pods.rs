@@ -7,6 +7,7 @@
 //! | [`up`], [`connect`] | a pod is made, and gets its network |
 //! | [`spaces`] | a user namespace, and those that it owns |
 //! | [`create`], [`plan`], [`volumes`], [`travel`] | a container is made: request, OCI spec, plan |
+//! | [`devices`] | devices of the node, and rules about them |
 //! | [`confine`] | AppArmor profiles, chosen and loaded |
 //! | [`context`], [`relabel`] | SELinux: contexts, and files that get them |
 //! | [`edits`] | those who may change a container between spec and plan |
@@ -33,6 +34,7 @@ pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod create;
 mod deeds;
+mod devices;
 pub(crate) mod down;
 pub(crate) mod edits;
 pub(crate) mod exec;

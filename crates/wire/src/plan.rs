@@ -14,9 +14,11 @@ use std::ffi::CString;
 use crate::code::wire;
 use crate::hook::{Hooks, Point};
 
+mod bind;
 mod name;
 mod preparation;
 
+pub use bind::BindHow;
 pub use preparation::{OwnLayer, Preparation};
 
 wire! {
@@ -483,26 +485,6 @@ pub enum Operation {
 
 /// The numbers that the container's stdin, stdout and stderr have in a program that restores it.
 pub const RESTORE_STREAMS: [i32; 3] = [100, 101, 102];
-
-wire! {
-/// How something is bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BindHow {
-    /// With the mounts below it.
-    pub recursive: bool,
-    /// `MOUNT_ATTR_*` to set on the mount itself.
-    pub set: u64,
-    /// `MOUNT_ATTR_*` to clear on it.
-    pub clear: u64,
-    /// `MOUNT_ATTR_*` to set on it and all below it.
-    pub set_all: u64,
-    /// `MOUNT_ATTR_*` to clear on it and all below it.
-    pub clear_all: u64,
-    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or 0, applied recursively.
-    pub propagation: u64,
-    /// Whether a missing host path is made as a directory first, as container engines do for volumes.
-    pub create_source: bool,
-}}
 
 impl Plan {
     /// Whether the container has a PID namespace of its own.

@@ -5,18 +5,18 @@
 
 use std::ffi::CString;
 use std::io::Read as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
-use orlop_cgroup::{Access, DeviceRule, Planned as Cgroups};
+use oci_spec::runtime::Spec;
+use orlop_cgroup::{DeviceRule, Planned as Cgroups};
 use orlop_image::ImageConfig;
 use orlop_model::container::{ContainerConfig, PidNamespace, Resources};
 use orlop_model::pod::Seccomp;
 use orlop_model::report::{Kind, Report};
 use orlop_proto::runtime::v1::LinuxContainerResources;
 use orlop_spec::accounts::Identity;
-use orlop_spec::input::{DeviceKind, DeviceNode, Granted, Input, Node, PodFacts};
+use orlop_spec::input::{DeviceNode, Granted, Input, Node, PodFacts};
 use orlop_spec::lower::user::maps;
 use orlop_spec::lower::{ExecFacts, Facts as LowerFacts, Root, Slot, exec, kinds, lower};
 use orlop_spec::seccomp::Filters;
@@ -25,6 +25,7 @@ use orlop_spec::{c_path, oci};
 use orlop_wire::plan::{Cgroup, Operation, Plan, Stdio};
 
 use super::container::Container;
+use super::devices::{all_devices, device_node, rule};
 use super::edits::Draft;
 use super::pod::Pod;
 use super::{Core, Places};
@@ -32,8 +33,6 @@ use crate::config::Config;
 
 /// The most that a seccomp profile may have.
 const PROFILE: u64 = 1 << 20;
-/// More devices than this are in no node's directory.
-const DEVICES: usize = 4096;
 
 /// Seccomp: what was compiled already, and the default profile where the node has its own.
 pub(crate) struct Profiles {
@@ -450,63 +449,4 @@ fn read_profile(field: &str, path: &Path) -> Result<Vec<u8>, Report> {
         return Err(bad("it has more than 1 MiB".into()));
     }
     Ok(bytes)
-}
-
-/// A device of the node, if the path is one.
-fn device_node(path: &Path) -> Option<DeviceNode> {
-    let metadata = std::fs::metadata(path).ok()?;
-    let kind = match metadata.file_type() {
-        kind if kind.is_char_device() => DeviceKind::Character,
-        kind if kind.is_block_device() => DeviceKind::Block,
-        kind if kind.is_fifo() => DeviceKind::Fifo,
-        _ => return None,
-    };
-    let device = metadata.rdev();
-    Some(DeviceNode {
-        path: path.to_owned(),
-        kind,
-        major: rustix::fs::major(device),
-        minor: rustix::fs::minor(device),
-        mode: metadata.mode() & 0o7777,
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-    })
-}
-
-/// All devices in a directory and below; links are not followed.
-fn all_devices(directory: &Path) -> Vec<DeviceNode> {
-    let mut all = Vec::new();
-    let mut open = vec![directory.to_owned()];
-    while let Some(directory) = open.pop() {
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok) {
-            if all.len() >= DEVICES {
-                return all;
-            }
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() {
-                open.push(entry.path());
-            } else if !kind.is_symlink() {
-                all.extend(device_node(&entry.path()));
-            }
-        }
-    }
-    all.sort_by(|one, other| one.path.cmp(&other.path));
-    all
-}
-
-/// An OCI device rule as the cgroup's.
-fn rule(rule: &LinuxDeviceCgroup) -> DeviceRule {
-    let has = |letter| rule.access().as_ref().is_none_or(|access| access.contains(letter));
-    let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
-    DeviceRule {
-        allow: rule.allow(),
-        block: match rule.typ() {
-            Some(LinuxDeviceType::B) => Some(true),
-            Some(LinuxDeviceType::C | LinuxDeviceType::U) => Some(false),
-            Some(LinuxDeviceType::A | LinuxDeviceType::P) | None => None,
-        },
-        major: number(rule.major()),
-        minor: number(rule.minor()),
-        access: Access { read: has('r'), write: has('w'), make: has('m') },
-    }
 }
