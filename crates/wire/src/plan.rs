@@ -1,7 +1,5 @@
 //! A container as a flat list of kernel operations, in the order in which they are carried out.
 //!
-//! Long because: one list of all operations, each with its meaning.
-//!
 //! *Invariant:* plain data. Everything is resolved: the shim looks up no name, chooses no default, computes nothing. What may not
 //! come before what is checked by [`crate::order`] where a plan is made.
 //!
@@ -17,9 +15,11 @@ use crate::hook::{Hooks, Point};
 mod bind;
 mod name;
 mod preparation;
+mod runtime;
 
 pub use bind::BindHow;
 pub use preparation::{OwnLayer, Preparation};
+pub use runtime::{Handover, Runtime};
 
 wire! {
 /// Everything that a shim has to know of its container.
@@ -51,42 +51,6 @@ pub struct Plan {
     pub runtime: Option<Runtime>,
     /// Programs of others that are run at points of its life; mostly there are none.
     pub hooks: Option<Hooks>,
-}}
-
-wire! {
-/// A runtime of others, by whose commands a container is made and ended.
-///
-/// ```text
-///  clone ─▶ operations, the last of which is `create` ─▶ its end: the process that it leaves is the container's first
-///        ─▶ `start` ─▶ its end: the container runs ... the first process ends ─▶ `delete`
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runtime {
-    /// Its name, for errors.
-    pub name: String,
-    /// What its first command leaves.
-    pub create: Handover,
-    /// What a child does to have the program begin.
-    pub start: Vec<Operation>,
-    /// What a child does once the container has ended.
-    pub delete: Vec<Operation>,
-    /// The signal that ends the first process of the container, or of an exec, whatever it is doing.
-    pub kill: i32,
-}}
-
-wire! {
-/// What a command of a runtime leaves when it has ended well: a process, which becomes a child of the shim's, as a child subreaper
-/// has it (prctl(2)). Paths are relative to the state directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Handover {
-    /// Where it writes the process's number in the host's PID namespace.
-    pub pid_file: CString,
-    /// Where it writes what it has to say; the last line is why it failed.
-    pub log: CString,
-    /// Where it connects to (unix(7)) to send the master of a terminal, if there is one.
-    pub console: Option<CString>,
-    /// Removed with those above once the process has ended.
-    pub files: Vec<CString>,
 }}
 
 wire! {

@@ -84,7 +84,8 @@ pub(super) fn write(directory: &Path, files: &[(&'static str, Vec<u8>)]) -> Resu
 
 /// The directory of the container's bundle, if a runtime of others has it.
 pub(super) fn bundle_of(directory: &Path) -> Option<PathBuf> {
-    directory.join(file::CONFIG).exists().then(|| directory.to_owned())
+    // A container of ours has a configuration, too, where hooks ask for one.
+    directory.join(file::PROCESS).exists().then(|| directory.to_owned())
 }
 
 /// The request for an exec by the runtime of the bundle in `directory`.
