@@ -319,7 +319,7 @@ impl RuntimeService for Edge {
     }
 
     async fn restore_pod(&self, request: Request<v1::RestorePodRequest>) -> Answer<v1::RestorePodResponse> {
-        let work = sandbox::restore::answer(self.core.clone(), request.into_inner());
+        let work = Box::pin(sandbox::restore::answer(self.core.clone(), request.into_inner()));
         self.carry_out("RestorePod", work).await
     }
 

@@ -1,4 +1,4 @@
-//! Tar archives, written: the other way round than [`crate::archive`] reads them, in ustar with pax where ustar has no room.
+//! Tar archives, written: the other way round than `archive` reads them, in ustar with pax where ustar has no room.
 //!
 //! *Invariant:* of a tree every name is opened from the descriptor of the directory above it and never through a link; what is no
 //! file or directory is never opened. So a tree of a stranger's shows nothing that is not in it.

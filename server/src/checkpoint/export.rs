@@ -97,14 +97,11 @@ pub(crate) async fn pod(
 /// # Errors
 /// If another does, or the handler is not known.
 pub(crate) fn is_native(core: &Core, handler: &str) -> Result<(), Report> {
-    match core.handlers.find("runtime_handler", handler)? {
-        None => Ok(()),
-        Some(_) => {
-            let cause = "pods of this handler are neither written down nor restored";
-            Err(Report::new(Kind::Unsupported, "runtime_handler", handler, cause)
-                .advise("use the handler native"))
-        }
+    if core.handlers.find("runtime_handler", handler)?.is_none() {
+        return Ok(());
     }
+    let cause = "pods of this handler are neither written down nor restored";
+    Err(Report::new(Kind::Unsupported, "runtime_handler", handler, cause).advise("use the handler native"))
 }
 
 /// Whether it can be written down at all.

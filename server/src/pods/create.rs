@@ -28,7 +28,7 @@ use orlop_wire::record::file;
 use super::Core;
 use super::container::{Container, Facts};
 use super::ledger::{Ledger, Thing};
-use super::plan::Making;
+use super::plan::{Making, Planned};
 use super::pod::Pod;
 use super::table::Claim;
 use crate::blocking::{DEADLINE, within};
@@ -111,7 +111,7 @@ fn check_ready(pod: &Pod) -> Result<(), Report> {
 async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerConfig, from: From) {
     let made = {
         let (core, container) = (Arc::clone(core), Arc::clone(container));
-        let origin = Origin::of(&core, &config, from.archive());
+        let origin = origin(&core, &container, &config, &from);
         match origin {
             Err(report) => Err(report),
             Ok(origin) => {
@@ -143,6 +143,34 @@ async fn create(core: &Arc<Core>, container: &Arc<Container>, config: ContainerC
     }
 }
 
+/// Where it comes from. Only this runtime's own pods have containers that are restored.
+fn origin(
+    core: &Core,
+    container: &Container,
+    config: &ContainerConfig,
+    from: &From,
+) -> Result<Origin, Report> {
+    let origin = Origin::of(core, config, from.archive())?;
+    if !matches!(origin, Origin::Image(_)) {
+        crate::checkpoint::export::is_native(core, &container.pod.config.handler)?;
+    }
+    Ok(origin)
+}
+
+/// It is restored: by another plan, with what its pod shared, under its log.
+fn go_on(
+    core: &Core,
+    container: &Container,
+    source: &Source,
+    planned: Planned,
+    likeness: Likeness,
+) -> Result<Planned, Report> {
+    let plan = restored(core, source, planned.plan, likeness)?;
+    put_shared(core, source, &container.pod)?;
+    source.continue_log(&planned.log_path)?;
+    Ok(Planned { plan, ..planned })
+}
+
 /// What creating it brought, the limits that it has if plugins changed them, and what keeps plugins from being told what there is
 /// before it can be seen.
 type Made = (Facts, Option<LinuxContainerResources>, crate::nri::Block);
@@ -165,9 +193,6 @@ fn steps(
     container.with_ledger(|ledger| ledger.will(Thing::Layer(layer.clone())))?;
     for part in ["work", "root"] {
         make(&layer.join(part))?;
-    }
-    if !matches!(origin, Origin::Image(_)) {
-        crate::checkpoint::export::is_native(core, &container.pod.config.handler)?;
     }
     let source = Source::open(core, origin, &layer)?;
     let image = image(core, config, origin, source.as_ref())?;
@@ -208,9 +233,7 @@ fn steps(
     let mut planned = making.plan()?;
     make_log_directory(&planned.log_path)?;
     if let Some(source) = &source {
-        planned.plan = restored(core, source, planned.plan, likeness)?;
-        put_shared(core, source, &container.pod)?;
-        source.continue_log(&planned.log_path)?;
+        planned = go_on(core, container, source, planned, likeness)?;
     }
     super::foreign::write(&directory, &planned.files)?;
     super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;

@@ -69,7 +69,7 @@ pub(crate) fn patience<T>(request: &Request<T>) -> Option<Duration> {
         "n" => Duration::from_nanos(number),
         _ => return None,
     };
-    Some(patience.mul_f32(0.9))
+    Some(patience / 10 * 9)
 }
 
 #[cfg(test)]
