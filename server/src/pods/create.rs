@@ -157,14 +157,15 @@ fn origin(
     Ok(origin)
 }
 
-/// It is restored: by another plan, with what its pod shared, under its log.
+/// If it is restored: by another plan, with what its pod shared, under its log.
 fn go_on(
     core: &Core,
     container: &Container,
-    source: &Source,
+    source: Option<&Source>,
     planned: Planned,
     likeness: Likeness,
 ) -> Result<Planned, Report> {
+    let Some(source) = source else { return Ok(planned) };
     let plan = restored(core, source, planned.plan, likeness)?;
     put_shared(core, source, &container.pod)?;
     source.continue_log(&planned.log_path)?;
@@ -232,9 +233,7 @@ fn steps(
     let block = tokio::runtime::Handle::current().block_on(core.nri.block());
     let mut planned = making.plan()?;
     make_log_directory(&planned.log_path)?;
-    if let Some(source) = &source {
-        planned = go_on(core, container, source, planned, likeness)?;
-    }
+    planned = go_on(core, container, source.as_ref(), planned, likeness)?;
     super::foreign::write(&directory, &planned.files)?;
     super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;
     if let Some(config) = &planned.config {
