@@ -234,11 +234,7 @@ fn steps(
     let mut planned = making.plan()?;
     make_log_directory(&planned.log_path)?;
     planned = go_on(core, container, source.as_ref(), planned, likeness)?;
-    super::foreign::write(&directory, &planned.files)?;
-    super::record::put(&directory, file::PLAN, &planned.plan.to_bytes())?;
-    if let Some(config) = &planned.config {
-        super::record::put(&directory, "config.json", config)?;
-    }
+    put_plan(&directory, &planned)?;
     let facts = Facts {
         image: image.id.to_string(),
         image_ref: image_ref(&image),
@@ -259,6 +255,14 @@ fn steps(
     super::record::write_container(core, container, &facts, planned.limits.as_ref())?;
     crate::failpoint::pass("container.made.record");
     Ok((facts, planned.limits, block))
+}
+
+/// What a shim, a runtime of others and hooks read.
+fn put_plan(directory: &Path, planned: &Planned) -> Result<(), Report> {
+    super::foreign::write(directory, &planned.files)?;
+    super::record::put(directory, file::PLAN, &planned.plan.to_bytes())?;
+    let config = planned.config.as_ref();
+    config.map_or(Ok(()), |config| super::record::put(directory, orlop_spec::bundle::file::CONFIG, config))
 }
 
 /// The container's own layer: empty, or with what it is restored from.

@@ -204,6 +204,7 @@ mod tests {
             namespaces: PodNamespaces::default(),
             privileged: false,
             seccomp: Seccomp::Unconfined,
+            selinux: orlop_model::pod::Selinux::default(),
         }
     }
 

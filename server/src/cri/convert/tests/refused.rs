@@ -374,6 +374,8 @@ fn what_this_version_cannot_do_is_not_ignored() {
     }
 }
 
+type ChangeLabel = fn(&mut v1::SeLinuxOption);
+
 #[test]
 fn a_label_needs_a_kernel_that_has_it_and_parts_that_can_be() {
     let asked = |change: fn(&mut v1::SeLinuxOption), selinux| {
@@ -387,7 +389,7 @@ fn a_label_needs_a_kernel_that_has_it_and_parts_that_can_be() {
     assert_names(&report, Kind::Unsupported, field, "\"spc_t\": the kernel of this node has no SELinux");
     let kind = Selinux { kind: "spc_t".into(), ..Selinux::default() };
     assert_eq!(asked(|label| label.r#type = "spc_t".into(), true), Ok(kind));
-    let table: [(&str, fn(&mut v1::SeLinuxOption)); 4] = [
+    let table: [(&str, ChangeLabel); 4] = [
         ("user", |label| label.user = "a:b".into()),
         ("role", |label| label.role = "a b".into()),
         ("type", |label| label.r#type = "a\n".into()),
