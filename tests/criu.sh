@@ -8,7 +8,7 @@ place=$PWD/var/criu
 
 if [ -n "${CRIU:-}" ]; then echo "$CRIU"; exit 0; fi
 if own=$(command -v criu) && "$own" check >/dev/null 2>&1; then echo "$own"; exit 0; fi
-if [ -x "$place/criu" ]; then echo "$place/criu"; exit 0; fi
+if [ -x "$place/criu" ] && "$place/criu" check >/dev/null 2>&1; then echo "$place/criu"; exit 0; fi
 
 mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' | sed -n 's/^Debian //p' | head -n 1)
 [ -n "$mirror" ] || { echo "apt is told of no mirror of Debian" >&2; exit 1; }

@@ -119,7 +119,10 @@ mod tests {
     use super::*;
 
     fn shown(limits: &Resources, scope: bool) -> Vec<(&'static str, String)> {
-        of(limits, scope).into_iter().map(|(name, value)| (name, value.to_string())).collect()
+        let text = |value: Value<'_>| {
+            value.downcast_ref::<u64>().map_or_else(|_| value.to_string(), |number| number.to_string())
+        };
+        of(limits, scope).into_iter().map(|(name, value)| (name, text(value))).collect()
     }
 
     #[test]

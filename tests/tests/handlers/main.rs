@@ -32,9 +32,7 @@ use tonic::Status;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handler {
     Native,
-    #[cfg_attr(not(feature = "runc"), expect(dead_code, reason = "no runc on this machine"))]
     Runc,
-    #[cfg_attr(not(feature = "crun"), expect(dead_code, reason = "no crun on this machine"))]
     Crun,
 }
 
