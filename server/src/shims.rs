@@ -6,4 +6,4 @@ mod launch;
 mod link;
 
 pub(crate) use launch::{Program, is_locked, kill_holders, lock};
-pub(crate) use link::{Heard, Link, report};
+pub(crate) use link::{Heard, Link, report, wait};

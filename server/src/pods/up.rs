@@ -32,15 +32,7 @@ pub(crate) async fn run(
     asked: PodSandboxConfig,
 ) -> Result<Arc<Pod>, Report> {
     let name = config.name.clone();
-    let named = match config.cgroup_parent.as_str() {
-        "" => None,
-        parent => Some(core.node.named_cgroup(parent)?),
-    };
-    let claim = core.table.claim_pod(&name, || {
-        let pod = Pod::new(PodId::from_random(super::random()), config, asked, super::now(), State::Making);
-        pod.cgroup.get_or_init(|| named.unwrap_or_else(|| core.node.pod_cgroup(&pod.id)));
-        pod
-    });
+    let claim = claim(core, config, asked)?;
     let pod = match claim {
         Claim::Taken(pod) => pod,
         Claim::New(pod) => {
@@ -64,9 +56,7 @@ pub(crate) async fn run_new(
     asked: PodSandboxConfig,
 ) -> Result<Arc<Pod>, Report> {
     let name = config.name.clone();
-    let claim = core.table.claim_pod(&name, || {
-        Pod::new(PodId::from_random(super::random()), config, asked, super::now(), State::Making)
-    });
+    let claim = claim(core, config, asked)?;
     let Claim::New(pod) = claim else {
         let cause = "there is a pod with this name, namespace, UID and attempt";
         return Err(Report::new(Kind::WrongState, "make pod", name.name, cause).advise("remove it first"));
@@ -75,6 +65,20 @@ pub(crate) async fn run_new(
     make(core, &pod).await;
     pod.ready().await?;
     Ok(pod)
+}
+
+/// The pod of this name, new if there is none; where its containers' cgroups are is decided then.
+fn claim(core: &Core, config: PodConfig, asked: PodSandboxConfig) -> Result<Claim<Pod>, Report> {
+    let named = match config.cgroup_parent.as_str() {
+        "" => None,
+        parent => Some(core.node.named_cgroup(parent)?),
+    };
+    let name = config.name.clone();
+    Ok(core.table.claim_pod(&name, || {
+        let pod = Pod::new(PodId::from_random(super::random()), config, asked, super::now(), State::Making);
+        pod.cgroup.get_or_init(|| named.unwrap_or_else(|| core.node.pod_cgroup(&pod.id)));
+        pod
+    }))
 }
 
 /// Earlier attempts that are still being made are given up: nobody waits for them.

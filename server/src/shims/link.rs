@@ -343,7 +343,7 @@ impl Talk {
 }
 
 /// Waits until the process is gone; takes its status if it is a child.
-async fn wait(process: &Arc<OwnedFd>) {
+pub(crate) async fn wait(process: &OwnedFd) {
     let Ok(copy) = process.try_clone() else { return };
     #[expect(
         deprecated,

@@ -7,11 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use orlop_model::report::{Kind, Report};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
-use crate::shims::Program;
+use crate::shims::{self, Program};
 
 /// A place that is held as long as this, or a copy of it, is there.
 pub(crate) struct Place {
@@ -31,21 +28,7 @@ impl Place {
         let (read, held) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         let spawned = shim.start(&["place"], &[read.as_fd()])?;
         let pid = spawned.pid.cast_unsigned();
-        tokio::spawn(reap(spawned.pidfd));
+        tokio::spawn(async move { shims::wait(&spawned.pidfd).await });
         Ok(Place { pid, held })
     }
-}
-
-/// Waits for the end of a child, and takes its status.
-async fn reap(process: OwnedFd) {
-    let Ok(copy) = process.try_clone() else { return };
-    #[expect(
-        deprecated,
-        reason = "a type that lies about its descriptor could misuse it; OwnedFd does not lie"
-    )]
-    let watched = AsyncFd::with_interest(copy, Interest::READABLE);
-    if let Ok(watched) = watched {
-        let _ = watched.readable().await;
-    }
-    let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }
